@@ -136,7 +136,7 @@ def fleet(watched: Watched, count: int) -> None:
         for name in absent:
             watched.enroll(name)
         throttled = dict.fromkeys(take(count // 25), _HELD)
-        watched.works.factory.holding.held = throttled.copy
+        watched.components.factory.holding.held = throttled.copy
         for output in watched.outputs:
             output.output.seq = 1
         traffic.pass_(1, 3.0)

@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.trust._bundles import Bundle
 from decnet_syslog.trust._names import fingerprint
-from decnet_syslog.wire._gap import Gap, renderGapRecord
+from decnet_syslog.wire._gap import GapRecord, renderGapRecord
 from decnet_syslog.wire._record import Provenance
 
 from .peers import EXAMPLES, PairTestCase, example, requirePeer
@@ -63,7 +63,7 @@ def records() -> bytes:
             renderRecords(
                 [b"<13>1 - - - - - - x", b"<13>1 - - - - - - x2"], plain, None
             ),
-            renderGapRecord(Gap(100, 350, "vanished"), two, "5" * 32, 0),
+            renderGapRecord(GapRecord(100, 350, "vanished"), two, "5" * 32, 0),
         ]
     )
 

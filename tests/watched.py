@@ -26,7 +26,7 @@ from decnet_syslog.monitoring._pages import makePages
 from decnet_syslog.monitoring._port import StatusPort
 from decnet_syslog.monitoring._ready import Ready
 from decnet_syslog.monitoring._site import Facts, makeSite
-from decnet_syslog.outputs._feeds import Feed
+from decnet_syslog.outputs._feeds import OutputWriter
 from decnet_syslog.receiving._holding import FREE, Holding
 from decnet_syslog.wire._control import STATE
 from decnet_syslog.wire._record import Provenance
@@ -133,7 +133,7 @@ class Watched:
         self.lines: dict[str, Any] = {}
         self._sent: dict[str, int] = {}
         self.outputs = [self._output("raw", "log"), self._output("json", "json")]
-        works = SimpleNamespace(
+        components = SimpleNamespace(
             factory=SimpleNamespace(
                 connections=[],
                 reported=None,
@@ -142,17 +142,17 @@ class Watched:
             ),
             commits=self.commits,
             journal=SimpleNamespace(octets=31_457_280, keptOctets=1_048_576),
-            feeds=self.outputs,
+            writers=self.outputs,
             handshakes=1,
             journalOctetsMax=1024**3,
         )
-        self.works = works
+        self.components = components
         ours = SimpleNamespace(
             authorities=[_certificate(WALL + 3000 * DAY)],
             certificate=_certificate(WALL + 300 * DAY),
         )
         self.status = ListenerStatus(
-            cast(ListenerService, SimpleNamespace(works=works)),
+            cast(ListenerService, SimpleNamespace(components=components)),
             self.clock.seconds,
             lambda: self.enrolled,
             lambda: cast(Any, ours),
@@ -173,13 +173,13 @@ class Watched:
             self.site.doStart()
         self.look()
 
-    def _output(self, name: str, kind: str) -> Feed:
+    def _output(self, name: str, kind: str) -> OutputWriter:
         """A feed that is never started: only its output is used."""
         output: Any = SimpleNamespace(
             name=name, path=f"/var/log/decnet-syslog/master.{kind}", seq=0, lineWork=1
         )
         missing: Any = None
-        return Feed(output, missing, missing, missing, self.clock, missing)
+        return OutputWriter(output, missing, missing, missing, self.clock, missing)
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Keep an event, with this listener's time."""
@@ -202,7 +202,7 @@ class Watched:
 
     def look(self) -> None:
         """Check the fleet, as the service does."""
-        self.works.factory.connections = list(self.lines.values())
+        self.components.factory.connections = list(self.lines.values())
         self.status.refresh()
 
     def enroll(self, name: str, days: float = 400, revoked: bool = False) -> None:
@@ -258,7 +258,7 @@ class Watched:
             stream = _stream(name, FILE)
             sent = self._sent.get(stream, 0)
             states = [STATE(stream, 0, sent + octets, sent, round(seconds * 1000))]
-        self.works.factory.reported(
+        self.components.factory.reported(
             name, ForwarderReport(1, octets, seconds, tuple(states))
         )
 

@@ -9,13 +9,15 @@ from twisted.internet.defer import Deferred
 
 from ..errors import UserError
 from ..journal import Cursor, GroupCommit, IJournal
-from ..outputs import Feed, WrongKind
+from ..outputs import OutputWriter, WrongKind
 from ..receiving import ListenerFactory
 
-__all__ = ["Works", "answers", "startOutput"]
+__all__ = ["ListenerComponents", "answers", "startOutput"]
 
 
-def answers(commits: GroupCommit, feeds: Sequence[Feed]) -> Mapping[str, Deferred[Any]]:
+def answers(
+    commits: GroupCommit, writers: Sequence[OutputWriter]
+) -> Mapping[str, Deferred[Any]]:
     """
     Ask the journal and every output for a sign of progress.
 
@@ -24,29 +26,29 @@ def answers(commits: GroupCommit, feeds: Sequence[Feed]) -> Mapping[str, Deferre
     """
     return {
         "the journal": commits.flush(),
-        **{feed.output.name: feed.answer() for feed in feeds},
+        **{writer.output.name: writer.answer() for writer in writers},
     }
 
 
-def startOutput(feed: Feed, cursor: Cursor) -> None:
+def startOutput(writer: OutputWriter, cursor: Cursor) -> None:
     """
-    Start an output and its feed.
+    Start an output and its writer.
 
     @raise UserError: the output cannot be opened and was never written: a wrong option. If it
-        was written before, the feed waits for it; perhaps its disk is not mounted.
+        was written before, the writer waits for it; perhaps its disk is not mounted.
     """
     try:
-        feed.output.start(cursor)
+        writer.output.start(cursor)
     except WrongKind:
         raise
     except UserError as error:
         if not cursor.files:
             raise
-        feed.block(str(error))
-    feed.start()
+        writer.block(str(error))
+    writer.start()
 
 
-class Works(NamedTuple):
+class ListenerComponents(NamedTuple):
     """
     The parts of a listener that has started.
 
@@ -56,6 +58,6 @@ class Works(NamedTuple):
     factory: ListenerFactory
     commits: GroupCommit
     journal: IJournal
-    feeds: Sequence[Feed]
+    writers: Sequence[OutputWriter]
     handshakes: int
     journalOctetsMax: int

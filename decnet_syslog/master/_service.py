@@ -51,7 +51,7 @@ from ..receiving import (
 from ..signals import ServiceSignals
 from ..trust import RefuseChain
 from ..wire import BYE
-from ._parts import Works, answers, startOutput
+from ._parts import ListenerComponents, answers, startOutput
 from ._ports import ListenerPorts, connectionsAllowed
 from ._settings import ListenerSettings
 
@@ -131,7 +131,7 @@ class ListenerService(Service):
 
     def parts(self) -> Mapping[str, Deferred[Any]]:
         """Ask every part for a sign of progress, for L{decnet_syslog.notify}."""
-        return answers(self._commits, self._feeds)
+        return answers(self._commits, self._writers)
 
     def status(self) -> str:
         """The listener's state in one line, including every obstacle."""
@@ -139,9 +139,9 @@ class ListenerService(Service):
         said = f"{connections} connection{'' if connections == 1 else 's'}"
         if self._commits.obstacle is not None:
             said += f"; {self._commits.obstacle}: nothing is accepted"
-        for feed in self._feeds:
-            if feed.blocked is not None:
-                said += f"; cannot write {feed.output.name}: {feed.blocked}"
+        for writer in self._writers:
+            if writer.blocked is not None:
+                said += f"; cannot write {writer.output.name}: {writer.blocked}"
         return said
 
     def startService(self) -> None:
@@ -196,9 +196,9 @@ class ListenerService(Service):
             self._fail,
             self._settings.limits,
         )
-        self._feeds = []
+        self._writers = []
         for output in self._outputs:
-            feed = Feed(
+            writer = OutputWriter(
                 output,
                 journal,
                 self._commits,
@@ -206,8 +206,8 @@ class ListenerService(Service):
                 self._reactor,
                 self._fail,
             )
-            self._feeds.append(feed)
-            startOutput(feed, cursors[output.name])
+            self._writers.append(writer)
+            startOutput(writer, cursors[output.name])
         self._factory = ListenerFactory(
             self._commits,
             journal,
@@ -257,7 +257,7 @@ class ListenerService(Service):
         for connection in list(self._factory.connections):
             connection.goodbye(BYE("shutdown", "the listener is stopping"))
         yield self._commits.flush()
-        yield gatherResults([feed.stop() for feed in self._feeds])
+        yield gatherResults([writer.stop() for writer in self._writers])
         yield self._commits.flush()
         yield self._connectionsGone()
         self._commits.stop()
@@ -268,13 +268,13 @@ class ListenerService(Service):
         self._signals.release()
 
     @property
-    def works(self) -> Works:
+    def components(self) -> ListenerComponents:
         """The parts of this listener."""
-        return Works(
+        return ListenerComponents(
             self._factory,
             self._commits,
             self._journal,
-            self._feeds,
+            self._writers,
             self._factory.handshakes.count,
             self._commits.backpressure.journalOctetsMax,
         )
@@ -304,8 +304,8 @@ class ListenerService(Service):
     def reopen(self) -> None:
         """Open the output files anew: they have been renamed."""
         self._log.info("reopening the output files")
-        for feed in self._feeds:
-            feed.reopen()
+        for writer in self._writers:
+            writer.reopen()
 
     def _connectionsGone(self) -> Deferred[None]:
         """Fire when every connection has ended, or C{STOP_S} is over."""

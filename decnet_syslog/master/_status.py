@@ -102,7 +102,7 @@ class ListenerStatus:
         except Exception:
             self._log.failure("cannot count a commit")
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Update the fleet's state, and raise or end alarms."""
         if not self._attached:
             self._attach()
@@ -126,20 +126,22 @@ class ListenerStatus:
                     max(before.heard, heard),
                     min(before.expires or expires, expires),
                 )
-        self.fleet.look(present, self._listener.works.factory.holding.held())
+        self.fleet.updateAlarms(
+            present, self._listener.components.factory.holding.held()
+        )
 
     def obstacles(self) -> list[str]:
         """Why no lines can be accepted, or an output not be written, now."""
         if not self._listener.running:
             return ["not listening yet"]
-        works = self._listener.works
+        components = self._listener.components
         found = [
-            f"cannot write {feed.output.name}: {feed.blocked}"
-            for feed in works.feeds
-            if feed.blocked is not None
+            f"cannot write {writer.output.name}: {writer.blocked}"
+            for writer in components.writers
+            if writer.blocked is not None
         ]
-        if works.commits.obstacle is not None:
-            found.append(f"{works.commits.obstacle}: nothing is accepted")
+        if components.commits.obstacle is not None:
+            found.append(f"{components.commits.obstacle}: nothing is accepted")
         return found
 
     def facts(self) -> dict[str, Any]:
@@ -261,7 +263,7 @@ def watchListener(
         reactor,
         "decnet-listener",
         options,
-        status.look,
+        status.refresh,
         status.facts,
         listenerMetrics,
         lambda facts, events: makePages(

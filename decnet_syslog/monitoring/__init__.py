@@ -39,7 +39,7 @@ __all__ = [
     "Presence",
     "StatusOptions",
     "WatchService",
-    "Worker",
+    "WorkerState",
     "buildFacts",
     "bySeverity",
     "day",

@@ -4,7 +4,7 @@ The fleet: whether every expected worker is alive, and how far behind each one i
 What must be true:
 
 * an expected worker from which nothing was received for C{SILENT_S} is reported as silent, by
-  name, at most C{LOOK_S} later;
+  name, at most C{REFRESH_S} later;
 * a worker is not called silent because of us: because we do not read, or have just started;
 * a name is kept only if it is enrolled or was authenticated, and only a limited number of names:
   no peer can make up entries here.
@@ -24,16 +24,16 @@ from datetime import datetime, timezone
 from twisted.logger import Logger
 
 from ..trust import showText
-from ..wire import Report
-from ._alarm import EXPIRING_S, LAGGING_S, LOOK_S, Alarm
+from ..wire import ForwarderReport
+from ._alarm import EXPIRING_S, LAGGING_S, REFRESH_S, Alarm
 from ._enrolled import Enrolled
-from ._history import DAY_S, DAY_STEPS, LATELY_S, LATELY_STEPS, History, Steps
-from ._known import ADDRESSES_MAX, Committed, Presence, Worker
+from ._history import DAY_S, DAY_STEPS, LATELY_S, LATELY_STEPS, RateHistory, Steps
+from ._known import ADDRESSES_MAX, Committed, Presence, WorkerState
 from ._problemkinds import PROBLEMS
 
-__all__ = ["EXPIRING_S", "LAGGING_S", "LOOK_S", "SILENT_S", "Fleet"]
+__all__ = ["EXPIRING_S", "LAGGING_S", "REFRESH_S", "SILENT_S", "Fleet"]
 
-# Two missed reports of a forwarder; together with LOOK_S less than half a minute.
+# Two missed reports of a forwarder; together with REFRESH_S less than half a minute.
 SILENT_S = 25.0
 
 # No worker is called silent for this long after our start, in seconds: a forwarder connects again
@@ -99,7 +99,7 @@ class Fleet:
         @param wallClock: seconds since the epoch.
         @param ends: when our own certificates expire, by their role.
         """
-        self.workers: dict[str, Worker] = {}
+        self.workers: dict[str, WorkerState] = {}
         self.ends = dict(ends)
         self._clock = clock
         self._wallClock = wallClock
@@ -109,10 +109,10 @@ class Fleet:
         self._lately, self._day = Steps(LATELY_S, now), Steps(DAY_S, now)
         self.certificateAlarms = {what: Alarm(0.0) for what in ends}
         self.lines = 0
-        self.lately, self.day = History(LATELY_STEPS), History(DAY_STEPS)
+        self.lately, self.day = RateHistory(LATELY_STEPS), RateHistory(DAY_STEPS)
         self._crowded = False
 
-    def _worker(self, name: str) -> Worker | None:
+    def _worker(self, name: str) -> WorkerState | None:
         """The entry of a name; C{None}: there are too many names."""
         worker = self.workers.get(name)
         if worker is not None:
@@ -127,10 +127,10 @@ class Fleet:
                     reason="watched names",
                 )
             return None
-        worker = self.workers[name] = Worker(name, self._clock())
+        worker = self.workers[name] = WorkerState(name, self._clock())
         return worker
 
-    def reported(self, name: str, report: Report) -> None:
+    def reported(self, name: str, report: ForwarderReport) -> None:
         """A forwarder sent a report."""
         worker = self._worker(name)
         if worker is not None:
@@ -147,7 +147,7 @@ class Fleet:
             if worker is not None:
                 self.lines += worker.took(part, now)
 
-    def look(
+    def updateAlarms(
         self,
         present: Mapping[str, Presence],
         held: Mapping[str, tuple[str, str]] | None = None,
@@ -210,7 +210,7 @@ class Fleet:
         lately, day = self._lately.over(now), self._day.over(now)
         if not lately and not day:
             return
-        every: list[Fleet | Worker] = [self, *self.workers.values()]
+        every: list[Fleet | WorkerState] = [self, *self.workers.values()]
         for counted in every:
             if lately:
                 counted.lately.note(counted.lines, lately)
@@ -218,7 +218,7 @@ class Fleet:
                 counted.day.note(counted.lines, day)
 
     def _wrong(
-        self, worker: Worker, now: float, wall: float
+        self, worker: WorkerState, now: float, wall: float
     ) -> Iterable[tuple[str, str | None]]:
         """Every alarm of a worker, with its text; C{None}: no such problem."""
         yield "silent", self._silent(worker, now)
@@ -244,7 +244,7 @@ class Fleet:
             expiring = _ending(worker.expires - wall, worker.expires)
         yield "expiring", expiring
 
-    def _silent(self, worker: Worker, now: float) -> str | None:
+    def _silent(self, worker: WorkerState, now: float) -> str | None:
         if not worker.expected:
             return None
         if worker.heard is None:
@@ -259,7 +259,7 @@ class Fleet:
         how = "connected, but sends nothing" if worker.connections else "not connected"
         return f"nothing received for {silence:.0f} s, {how}"
 
-    def _lagging(self, worker: Worker, now: float) -> str | None:
+    def _lagging(self, worker: WorkerState, now: float) -> str | None:
         lag = worker.lag(now)
         if lag is None:
             return None
@@ -272,7 +272,7 @@ class Fleet:
             f" {lag.octets} octets are undelivered{held}"
         )
 
-    def _say(self, worker: Worker, kind: str, alarm: Alarm) -> None:
+    def _say(self, worker: WorkerState, kind: str, alarm: Alarm) -> None:
         facts = {
             "worker": worker.name,
             "address": worker.addresses[0] if worker.addresses else "",

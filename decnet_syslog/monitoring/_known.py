@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from ..wire import LAG, STATE, Provenance, Report
+from ..wire import LAG, STATE, ForwarderReport, Provenance
 from ._alarm import Alarm
-from ._history import DAY_STEPS, LATELY_STEPS, History
+from ._history import DAY_STEPS, LATELY_STEPS, RateHistory
 from ._lag import Growth, Lag, ageAt, lagOf
 
 __all__ = [
@@ -156,7 +156,7 @@ class WorkerState:
     connections: int = 0
     addresses: tuple[str, ...] = ()
     heard: float | None = None
-    report: Report | None = None
+    report: ForwarderReport | None = None
     reportedAt: float = 0.0
     ends: dict[tuple[str, int], int] = field(default_factory=dict)
     held: tuple[str, str] | None = None
@@ -173,8 +173,8 @@ class WorkerState:
     newestFrom: Provenance | None = None
     streams: dict[tuple[str, int], SentFile] = field(default_factory=dict)
     lastGaps: list[ReportedGap] = field(default_factory=list)
-    lately: History = field(default_factory=lambda: History(LATELY_STEPS))
-    day: History = field(default_factory=lambda: History(DAY_STEPS))
+    lately: RateHistory = field(default_factory=lambda: RateHistory(LATELY_STEPS))
+    day: RateHistory = field(default_factory=lambda: RateHistory(DAY_STEPS))
     alarms: dict[str, Alarm] = field(
         default_factory=lambda: {kind: Alarm(ease) for kind, ease in ALARMS.items()}
     )
@@ -227,7 +227,7 @@ class WorkerState:
             if len(streams) > STREAMS_KEPT:
                 del streams[next(iter(streams))]
 
-    def reported(self, report: Report, now: float) -> None:
+    def reported(self, report: ForwarderReport, now: float) -> None:
         """The worker sent a report."""
         self.heard = now
         self.report = report

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ..wire import LAG, STATE, Report
+from ..wire import LAG, STATE, ForwarderReport
 
 __all__ = ["Committed", "Growth", "Lag", "ageAt", "lagOf"]
 
@@ -58,7 +58,7 @@ class Growth:
             maxlen=REPORTS_KEPT
         )
 
-    def reported(self, report: Report, madeAt: float) -> None:
+    def reported(self, report: ForwarderReport, madeAt: float) -> None:
         """
         Take a report.
 
@@ -108,7 +108,7 @@ def ageAt(state: STATE | LAG, position: int) -> float:
 
 
 def lagOf(
-    report: Report, elapsed: float, committed: Committed, growth: float = 0.0
+    report: ForwarderReport, elapsed: float, committed: Committed, growth: float = 0.0
 ) -> Lag:
     """
     The lag now.

@@ -22,7 +22,7 @@ from ._charts import charts
 from ._events import Event
 from ._frame import document
 from ._history import DAY_S, LATELY_S
-from ._known import EXCERPT_OCTETS_MAX, Worker
+from ._known import EXCERPT_OCTETS_MAX, WorkerState
 from ._problemkinds import THROTTLE_REMEDIES, WARNING, severityOfState
 from ._shown import day, moment, octets, quantity, rate, span, visible, visibleLine
 
@@ -111,7 +111,7 @@ def _how(fact: Mapping[str, Any]) -> Flattenable:
     )
 
 
-def _newest(worker: Worker, hidden: bool) -> Flattenable:
+def _newest(worker: WorkerState, hidden: bool) -> Flattenable:
     who = worker.newestFrom
     if hidden:
         return empty("Lines are hidden by --hide-lines.")
@@ -127,7 +127,7 @@ def _newest(worker: Worker, hidden: bool) -> Flattenable:
     )
 
 
-def _files(fact: Mapping[str, Any], worker: Worker) -> Flattenable:
+def _files(fact: Mapping[str, Any], worker: WorkerState) -> Flattenable:
     """The files that sent, the latest first, and those that are behind without having sent."""
     behind = {(s["stream"], s["generation"]): s for s in fact["streams"]}
     sent = dict(reversed(worker.streams.items()))
@@ -152,7 +152,7 @@ def _files(fact: Mapping[str, Any], worker: Worker) -> Flattenable:
     return table("files", "Files of this worker", _FILES, rows)
 
 
-def _gaps(worker: Worker) -> Flattenable:
+def _gaps(worker: WorkerState) -> Flattenable:
     if not worker.lastGaps:
         return empty("None since the start.")
     return table(
@@ -175,7 +175,7 @@ def _gaps(worker: Worker) -> Flattenable:
 def workerPage(
     status: Mapping[str, Any],
     fact: Mapping[str, Any],
-    worker: Worker,
+    worker: WorkerState,
     recent: Iterable[Event],
     hidden: bool,
 ) -> Tag:

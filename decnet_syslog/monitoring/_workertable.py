@@ -11,7 +11,7 @@ from ._blocks import Column, badge, cells, empty, headings, link
 from ._controls import Chosen, density, filters, pages
 from ._curve import curve
 from ._history import LATELY_STEPS
-from ._known import EXCERPT_OCTETS_MAX, Worker
+from ._known import EXCERPT_OCTETS_MAX, WorkerState
 from ._problemkinds import severityOfState
 from ._selection import SORTS
 from ._shown import day, moment, octets, quantity, rate, span, visible, visibleLine
@@ -22,7 +22,7 @@ __all__ = ["ROOMY_MAX", "WorkerNamed", "workers"]
 # If there are more workers, each takes one line: its newest line is not shown unless asked for.
 ROOMY_MAX = 20
 
-WorkerNamed = Callable[[str], Worker | None]
+WorkerNamed = Callable[[str], WorkerState | None]
 
 # The columns, with the order that a click on each selects. A narrow window leaves out those of
 # the classes "less" and then "least".
@@ -72,7 +72,7 @@ def _head(view: View) -> Tag:
     )
 
 
-def _newest(worker: Worker | None, hidden: bool) -> Flattenable:
+def _newest(worker: WorkerState | None, hidden: bool) -> Flattenable:
     if worker is None or worker.newestFrom is None or hidden:
         return tags.span("\u2013", class_="when")
     who = worker.newestFrom
@@ -82,7 +82,7 @@ def _newest(worker: Worker | None, hidden: bool) -> Flattenable:
     )
 
 
-def _curve(fact: Mapping[str, Any], worker: Worker | None) -> Flattenable:
+def _curve(fact: Mapping[str, Any], worker: WorkerState | None) -> Flattenable:
     if worker is None:
         return ""
     values = worker.lately.values
@@ -97,7 +97,7 @@ def _number(text: str, value: float | None) -> Flattenable:
     return tags.span("-" if value is None else "0", class_="zero")
 
 
-def _row(fact: Mapping[str, Any], worker: Worker | None) -> Tag:
+def _row(fact: Mapping[str, Any], worker: WorkerState | None) -> Tag:
     addresses = fact["addresses"]
     first = addresses[0] if addresses else "-"
     more = f" +{len(addresses) - 1}" if len(addresses) > 1 else ""

@@ -61,8 +61,8 @@ class RestrictedClient(Client):
 
     def forgetUnsent(self) -> None:
         """
-        Discard unsent octets when a connection breaks. Their callers get L{Silent}, and the stream
-        may have another history when the next connection is made.
+        Discard unsent octets when a connection breaks. Their callers get L{NoResponse}, and the
+        stream may have another history when the next connection is made.
         """
         self._pending = []
         self._pending_data_size = 0

@@ -37,7 +37,7 @@ FULL_RETRY_S = 1.0
 
 class CursorKeeper:
     """
-    Saves cursors for feeds, as L{decnet_syslog.outputs._feeds.Commits}.
+    Saves cursors for output writers, as L{decnet_syslog.outputs._feeds.Commits}.
 
     @ivar isBlocked: whether the database cannot be written now.
     """

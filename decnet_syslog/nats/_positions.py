@@ -103,7 +103,7 @@ class Positions:
             request if request.turns is not None else replace(request, turns=turns)
             for request in requests
         ]
-        await self._chronicle.fresh()
+        await self._chronicle.checkIfDue()
         found = await asyncio.gather(*(self._find(request) for request in requests))
         if any(self._isBehind(subject, seq) for subject, seq, _ in found):
             # A deposed leader has answered, or the stream has lost messages. Beginning an era
@@ -171,7 +171,7 @@ class Positions:
         position = MessagePosition(request.start, request.start, 0)
         headers, body = encode(deposit, position, uuid4().hex)
         # Not what we remember: the subject is missing in what the leader has now.
-        await self._chronicle.look()
+        await self._chronicle.check()
         await self._chronicle.sure()
         if request.turns != self._chronicle.turns:
             raise JournalBlocked("the stream went back since the worker has connected")

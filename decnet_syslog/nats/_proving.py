@@ -8,11 +8,9 @@ What must be true:
   one comparison proves all of them;
 * batches are cut at other places the second time, so the first one that comes again mostly ends
   before the output's end. The stream is then read ahead. If it does not reach the end yet, the
-  output waits, for a bounded time: L{PATIENCE_S} altogether, L{QUIET_S} for a stream that does not
-  move. All lines wait in the journal meanwhile. So it waits only after a rollback: otherwise a
-  worker that sends a forgotten stream again could delay the lines of all others;
-* octets without a proof are written and reported. A line that is reported as possibly repeated
-  is better than a lost one.
+  output waits: at most L{PATIENCE_S}, and L{QUIET_S} for a stream that does not move. It waits only
+  after a rollback, or a worker that sends a forgotten stream again could delay all others' lines;
+* octets without a proof are written and reported: better a repeated line than a lost one.
 """
 
 from __future__ import annotations
@@ -46,17 +44,14 @@ REPEATED = (
     " {output} has them: {reason}; writing them, so lines may be repeated"
 )
 
-# Maximum time that the outputs wait for proofs, in seconds; and how long they do not wait any more
-# afterwards. Forwarders send everything on their disks as fast as they can.
+# Maximum time that the outputs wait for proofs, in seconds; and the time without waiting after it.
 PATIENCE_S = 120.0
 REST_S = 600.0
 
-# How long after a start that has found a rollback the outputs wait at all, in seconds.
+# In seconds: how long after a start that found a rollback the outputs wait at all; and how long
+# they wait for a stream that does not move.
 AFTER_S = 3600.0
-
-# How long the outputs wait for a stream that does not move, in seconds.
 QUIET_S = 15.0
-
 # Maximum number of streams to remember while the outputs wait. Others begin to wait anew.
 QUIET_STREAMS_MAX = 4096
 
@@ -297,8 +292,8 @@ class WrittenView:
 
     def position(self, written: int) -> int:
         """
-        The position of an output, for its status: eras and short positions at the end of the
-        stream have no lines, so an output can have everything without them.
+        The position of an output, for its status: it can have every line without the eras and
+        short positions at the end of the stream, which have no lines.
 
         @param written: the last batch that the output has.
         """

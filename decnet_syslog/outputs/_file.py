@@ -28,8 +28,8 @@ Errors: the caller retries a failed write, open or stat, because the cursor coun
 octets. A failed sync is final (L{StorageFailed}), also for "no space": the kernel may
 have dropped the octets and may report success the next time.
 
-This module is long because C{ahead}, C{unaccountedOctets} and the cut line are one account, which every
-operation must leave right.
+This module is long because C{ahead}, C{unaccountedOctets} and the cut line are one account, which
+every operation must leave right.
 """
 
 from __future__ import annotations

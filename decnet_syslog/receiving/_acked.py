@@ -53,8 +53,8 @@ from ..wire import (
     STATE,
     TROUBLE,
     ControlLine,
+    ForwarderReport,
     Lines,
-    Report,
     ReportGatherer,
     TooMuch,
 )
@@ -113,7 +113,7 @@ class AckedSession(ReceiverSession):
         journal: IJournal,
         limits: Limits,
         registry: IStreamRegistry,
-        reported: Callable[[str, Report], None] | None = None,
+        reported: Callable[[str, ForwarderReport], None] | None = None,
         history: bool = False,
         window: int | None = None,
     ) -> None:

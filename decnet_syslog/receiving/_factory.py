@@ -82,7 +82,7 @@ class ListenerFactory(Factory):
         self.limits = limits
         self._lookSeconds = min(DEADLINE_CHECK_S, limits.frameSeconds / 4)
         self.rejects = onHostnameMismatch == "reject"
-        self._marks = onHostnameMismatch != "accept"
+        self._flagHostnameMismatch = onHostnameMismatch != "accept"
         self.registry = ConnectionRegistry(limits.connectionsPerWorker)
         self.rateLimiter = RateLimiter(clock, limits.rate, self._refilled)
         self.holding = Holding(
@@ -107,8 +107,8 @@ class ListenerFactory(Factory):
         self.connections.add(connection)
         self.registry.join(worker, connection)
         if self._looks is None:
-            self._looks = self.clock.callLater(self._lookSeconds, self._look)
-        peer = Origin(worker, fingerprint, address, self._marks)
+            self._looks = self.clock.callLater(self._lookSeconds, self._checkDeadlines)
+        peer = Origin(worker, fingerprint, address, self._flagHostnameMismatch)
         if not connection.control:
             return PlainSession(peer, connection, self._commits)
         return AckedSession(
@@ -170,14 +170,14 @@ class ListenerFactory(Factory):
         if isinstance(connection.session, AckedSession):
             self.registry.gone(connection.session)
 
-    def _look(self) -> None:
+    def _checkDeadlines(self) -> None:
         """Check every connection periodically."""
         self._looks = None
         now = self.clock.seconds()
         for connection in list(self.connections):
-            connection.look(now)
+            connection.checkDeadlines(now)
         if self.connections:
-            self._looks = self.clock.callLater(self._lookSeconds, self._look)
+            self._looks = self.clock.callLater(self._lookSeconds, self._checkDeadlines)
 
     def stop(self) -> None:
         """Stop the periodic checks."""

@@ -12,9 +12,9 @@ from ..trust import (
     MASTER_REFUSED,
     Objection,
     alertOf,
+    describeCertificate,
     eventOf,
     remedyOnMaster,
-    shown,
 )
 from ..wire import diagnoseHandshake
 
@@ -44,7 +44,7 @@ class HandshakeLog:
 
     def turnedAway(self, objection: Objection, certificate: x509.Certificate) -> None:
         """A certificate from our CA is not accepted."""
-        subject, print_ = shown(certificate)
+        subject, print_ = describeCertificate(certificate)
         self._log.warn(
             "refused {address}: {reason}; certificate {subject} {fingerprint}; {remedy}",
             event=eventOf(objection.code),

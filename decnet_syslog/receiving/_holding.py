@@ -24,7 +24,7 @@ from ._flowcontrol import FlowControl, Pause
 __all__ = ["FREE", "HELD_REASONS", "Held", "Holding", "IHeldConnection", "windowFor"]
 
 # The time between two looks at paused connections, in seconds.
-LOOK_S = 1.0
+DEADLINE_CHECK_S = 1.0
 
 # The weight of the last second in the share of the time that a connection is paused.
 WEIGHT = 0.3
@@ -134,7 +134,7 @@ class Holding:
                 self._clock.seconds(), dict(connection.flow.passed)
             )
             if self._timer is None:
-                self._timer = self._clock.callLater(LOOK_S, self._look)
+                self._timer = self._clock.callLater(DEADLINE_CHECK_S, self._look)
 
     def lost(self, connection: IHeldConnection) -> None:
         """A connection is gone."""
@@ -154,7 +154,7 @@ class Holding:
         for connection, share in list(self._paused.items()):
             self._lookAt(connection, share)
         if self._paused:
-            self._timer = self._clock.callLater(LOOK_S, self._look)
+            self._timer = self._clock.callLater(DEADLINE_CHECK_S, self._look)
 
     def _lookAt(self, connection: IHeldConnection, share: _Share) -> None:
         passed = self._clock.seconds() - share.at

@@ -28,7 +28,7 @@ from ..files import (
     Authority,
     Chunk,
     FollowedFiles,
-    Gap,
+    GapChunk,
     OpenContent,
 )
 from ..wire import (
@@ -280,7 +280,7 @@ class AckedSender:
         self._answers.expected(self._isOwed)
         stream = self._streams.of[content]
         octets = chunk.end - chunk.start
-        if isinstance(chunk, Gap):
+        if isinstance(chunk, GapChunk):
             self._counts.skipped(octets, chunk.reason)
             stream.base, stream.crc = chunk.end, 0
         else:

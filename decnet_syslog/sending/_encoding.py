@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import hotpath
-from ..files import Chunk, FinalLine, Gap
+from ..files import Chunk, FinalLine, GapChunk
 from ..wire import EMPTY, LAST, SKIP, encodeControl, encodeFrames
 
 __all__ = ["encodeChunk", "encodeLast", "encodeLines", "encodePlain"]
@@ -16,7 +16,7 @@ _LAST = encodeControl(LAST())
 
 def encodeChunk(chunk: Chunk) -> bytes:
     """Encode a chunk for a listener with the delivery extension."""
-    if isinstance(chunk, Gap):
+    if isinstance(chunk, GapChunk):
         return encodeControl(SKIP(chunk.end - chunk.start, chunk.reason))
     if isinstance(chunk, FinalLine):
         return encodeLast(chunk.octets)

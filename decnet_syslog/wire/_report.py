@@ -18,7 +18,7 @@ from ._control import BEAT, LAG, REPORT, STATE, TROUBLE
 __all__ = [
     "STATES_MAX",
     "TROUBLES_MAX",
-    "Report",
+    "ForwarderReport",
     "ReportGatherer",
     "TooMuch",
     "Transit",
@@ -54,7 +54,7 @@ class TooMuch(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ForwarderReport:
     """
     A forwarder's report at one moment.
 
@@ -114,7 +114,7 @@ class ReportGatherer:
 
     def lineReceived(
         self, line: STATE | LAG | TROUBLE | BEAT | REPORT
-    ) -> Report | None:
+    ) -> ForwarderReport | None:
         """
         Take a line.
 
@@ -138,8 +138,10 @@ class ReportGatherer:
                 )
         return None
 
-    def _complete(self, files: int, behind: int, age: int, transit: float) -> Report:
-        report = Report(
+    def _complete(
+        self, files: int, behind: int, age: int, transit: float
+    ) -> ForwarderReport:
+        report = ForwarderReport(
             files,
             behind,
             age / 1000,

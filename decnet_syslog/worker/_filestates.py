@@ -26,7 +26,7 @@ from ..files import FollowedFiles, OpenContent
 from ..sending import Counts
 from ..wire import AGES_MAX, STATES_MAX, TROUBLE, TROUBLES_MAX
 
-__all__ = ["FileReport", "FileState", "FileStates", "Report"]
+__all__ = ["FileReport", "FileState", "FileStates", "FilesSummary"]
 
 # Notes closer together than this part of their age become one.
 WIDTH = 0.05
@@ -76,7 +76,7 @@ class FileReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class FilesSummary:
     """
     The state of all files at one look.
 
@@ -116,7 +116,7 @@ class FileState:
         """The number of noted sizes."""
         return len(self._notes)
 
-    def look(self, now: float, wall: float) -> None:
+    def note(self, now: float, wall: float) -> None:
         """Note the size, and compute the age of the oldest line."""
         content = self.content
         # A file can be read further than its size was at the last look at it.
@@ -234,7 +234,7 @@ class FileStates:
         """The number of noted sizes of all files: the memory that their states take."""
         return sum([state.notes for state in self._states.values()])
 
-    def look(self) -> Report:
+    def summarize(self) -> FilesSummary:
         """Look at all files."""
         now, wall = self._clock(), self._wallClock()
         self._states = {
@@ -242,10 +242,10 @@ class FileStates:
             for content in self._files.opened
         }
         for state in self._states.values():
-            state.look(now, wall)
+            state.note(now, wall)
         files = [state.report() for state in self._states.values()]
         files.sort(key=lambda file: (-file.age, -file.behind))
-        return Report(
+        return FilesSummary(
             tuple(files[:STATES_MAX]),
             len(files),
             sum([file.behind for file in files]),

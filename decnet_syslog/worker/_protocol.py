@@ -71,7 +71,7 @@ class ForwarderProtocol(OctetCountedReceiver):
 
     @ivar greeted: whether the master has accepted our certificate. HELLO shows it; without the
         extension, a connection that stays open for a moment does.
-    @ivar taken: whether the master has answered an OPEN; without the extension, as C{greeted}.
+    @ivar isAccepted: whether the master has answered an OPEN; without the extension, as C{greeted}.
     @ivar tellsLag: whether the master takes reports that say when they were made.
     @ivar stalled: whether it was cut because no acknowledgement came.
     """
@@ -86,7 +86,7 @@ class ForwarderProtocol(OctetCountedReceiver):
         self._tells = self.tellsLag = False
         self._isReportDue = False
         self.stalled = False
-        self.taken = False
+        self.isAccepted = False
         self.greeted = False
         self._timer: IDelayedCall | None = None
         self._closing = False
@@ -233,7 +233,7 @@ class ForwarderProtocol(OctetCountedReceiver):
     def accepted(self) -> None:
         """The master accepted us: the next failure begins a new series of delays."""
         self._greet()
-        self.taken = True
+        self.isAccepted = True
         self.factory.resetDelay()
 
     def close(self, bye: BYE) -> None:

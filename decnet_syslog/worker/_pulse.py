@@ -21,9 +21,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..wire import BEAT, LAG, REPORT, STATE, TROUBLE, ControlLine
-from ._filestates import Report
+from ._filestates import FilesSummary
 
-__all__ = ["BEAT_S", "BEHIND_BEAT_S", "LOOK_S", "Pulse", "lagLines", "stateLines"]
+__all__ = [
+    "BEAT_S",
+    "BEHIND_BEAT_S",
+    "FILES_POLL_S",
+    "StatusReporter",
+    "lagLines",
+    "stateLines",
+]
 
 # A master calls a worker silent when it misses two reports.
 BEAT_S = 10.0
@@ -36,10 +43,10 @@ BEHIND_S = 1.5
 BEHIND_OCTETS = 32 * 1024
 
 # How often the sizes of the files are noted, in seconds: the precision of an age.
-LOOK_S = 1.0
+FILES_POLL_S = 1.0
 
 
-def stateLines(report: Report) -> list[ControlLine]:
+def stateLines(report: FilesSummary) -> list[ControlLine]:
     """A report for a master that knows decnet-syslog/1.1 or /2."""
     states = [
         STATE(
@@ -56,7 +63,7 @@ def stateLines(report: Report) -> list[ControlLine]:
     return [*states, *report.troubles, beat]
 
 
-def lagLines(report: Report, now: float) -> list[ControlLine]:
+def lagLines(report: FilesSummary, now: float) -> list[ControlLine]:
     """
     A report for a master that knows decnet-syslog/2.1.
 
@@ -82,7 +89,7 @@ def lagLines(report: Report, now: float) -> list[ControlLine]:
     return [*lags, *report.troubles, end]
 
 
-class Pulse:
+class StatusReporter:
     """
     Has the files looked at, and reports their state to the master.
 
@@ -93,30 +100,30 @@ class Pulse:
 
     def __init__(
         self,
-        look: Callable[[], Deferred[Report]],
+        look: Callable[[], Deferred[FilesSummary]],
         clock: IReactorTime,
-        say: Callable[[Callable[[bool], Iterable[ControlLine]], bool], bool],
+        sendReport: Callable[[Callable[[bool], Iterable[ControlLine]], bool], bool],
     ) -> None:
         """
         @param look: finds the state of the files.
-        @param say: sends a report; returns whether a master accepted it. It is passed a function
-            that makes the report, with ages of version 2.1 or without, and whether only a master
-            of that version should have it.
+        @param sendReport: sends a report; returns whether a master accepted it. It is passed a
+            function that makes the report, with ages of version 2.1 or without, and whether only
+            a master of that version should have it.
         """
-        self.report = Report()
-        self._look = look
+        self.report = FilesSummary()
+        self._survey = look
         self._clock = clock
-        self._say = say
+        self._sendReport = sendReport
         self._saidAt: float | None = None
         self._saidTroubles: tuple[TROUBLE, ...] = ()
         self._timer: IDelayedCall | None = None
         self._isLooking = False
 
     def start(self) -> None:
-        """Look now and every C{LOOK_S}."""
+        """Look now and every C{FILES_POLL_S}."""
         self._timer = None
-        self.look()
-        self._timer = self._clock.callLater(LOOK_S, self.start)
+        self.poll()
+        self._timer = self._clock.callLater(FILES_POLL_S, self.start)
 
     def stop(self) -> None:
         """Stop looking."""
@@ -131,7 +138,7 @@ class Pulse:
     def reportDue(self) -> None:
         """A connection should have a report now."""
         self._saidAt = None
-        self._tell()
+        self._sendIfDue()
 
     @property
     def behind(self) -> int:
@@ -147,19 +154,19 @@ class Pulse:
         """Present trouble with files, at most as many as a report holds."""
         return self.report.troubles
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Start a look at the files; send a report if one is due."""
         if not self._isLooking:
             self._isLooking = True
-            self._look().addCallbacks(self._looked, self._failed)
-        self._tell()
+            self._survey().addCallbacks(self._looked, self._failed)
+        self._sendIfDue()
 
-    def _looked(self, report: Report) -> None:
+    def _looked(self, report: FilesSummary) -> None:
         self._isLooking = False
         isFirst = self.report.followed == 0
         self.report = report
         if isFirst or report.troubles != self._saidTroubles:
-            self._tell()
+            self._sendIfDue()
 
     def _failed(self, failure: Failure) -> None:
         self._isLooking = False
@@ -167,7 +174,7 @@ class Pulse:
             "cannot look at the files for the status report; trying again", failure
         )
 
-    def _tell(self) -> None:
+    def _sendIfDue(self) -> None:
         now, troubles = self._clock.seconds(), self.report.troubles
         passed = None if self._saidAt is None else now - self._saidAt
         due = passed is None or passed >= BEAT_S or troubles != self._saidTroubles
@@ -176,7 +183,7 @@ class Pulse:
             and passed >= BEHIND_BEAT_S
             and (self.report.age > BEHIND_S or self.report.behind > BEHIND_OCTETS)
         )
-        if (due or isSoon) and self._say(self._lines, not due):
+        if (due or isSoon) and self._sendReport(self._lines, not due):
             self._saidAt, self._saidTroubles = now, troubles
 
     def _lines(self, tellsLag: bool) -> list[ControlLine]:

@@ -28,35 +28,35 @@ from ..signals import ServiceSignals
 from ..wire import BYE
 from ._connector import EndpointConnector
 from ._delivery import Delivery
-from ._failback import Homing
+from ._failback import Failback
 from ._fileevents import reportFileEvent
 from ._filelimit import filesThatFit
 from ._filestates import FileStates
 from ._filesthread import FilesThread
 from ._forwarder import ForwarderFactory
 from ._looking import FileLooks
-from ._masters import Address, Masters
+from ._masters import Address, MasterSelector
 from ._protocol import ForwarderProtocol
-from ._pulse import Pulse
+from ._pulse import StatusReporter
 from ._saving import OffsetSaver
 from ._settings import ForwarderSettings
 from ._srv import Directory
 from ._stateopening import openState
 
-__all__ = ["ForwarderService", "Works"]
+__all__ = ["ForwarderComponents", "ForwarderService"]
 
 # How long a stopping forwarder waits for acknowledgements of lines in flight, in seconds. After
 # that it closes the connection, which has a deadline of its own (CLOSE_S).
 STOP_S = 2.0
 
 
-class Works(NamedTuple):
+class ForwarderComponents(NamedTuple):
     """The parts of a started forwarder."""
 
     counts: Counts
     factory: ForwarderFactory
-    pulse: Pulse
-    masters: Masters
+    reporter: StatusReporter
+    masters: MasterSelector
 
 
 class ForwarderService(Service):
@@ -72,7 +72,7 @@ class ForwarderService(Service):
         reactor: Any,
         context: Callable[[], IOpenSSLClientConnectionCreator],
         refusal: Callable[[], str | None],
-        masters: Masters,
+        masters: MasterSelector,
         settings: ForwarderSettings,
         directory: Directory | None = None,
         workerName: Callable[[], str] = lambda: "",
@@ -131,7 +131,7 @@ class ForwarderService(Service):
             self._refusal,
             self._masters,
             self._delivery.connected,
-            lambda: self._pulse.reportDue(),
+            lambda: self._reporter.reportDue(),
         )
         self._connector = EndpointConnector(self._endpoint, self._factory)
         self._factory.connector = self._connector
@@ -147,16 +147,16 @@ class ForwarderService(Service):
             self._looked,
         )
         self._looks.start()
-        self._pulse = Pulse(
-            lambda: self._thread.ask(self._states.look),
+        self._reporter = StatusReporter(
+            lambda: self._thread.ask(self._states.summarize),
             self._reactor,
             self._factory.tell,
         )
-        self._pulse.start()
-        self._homing = Homing(
+        self._reporter.start()
+        self._failback = Failback(
             self._reactor, self._masters, self._factory, self._endpoint
         )
-        self._homing.start()
+        self._failback.start()
         if self._directory is None:
             self._connector.connect()
         else:
@@ -179,8 +179,8 @@ class ForwarderService(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         self._signals.stopping()
         self._looks.stopWatching()
-        self._pulse.stop()
-        self._homing.stop()
+        self._reporter.stop()
+        self._failback.stop()
         if self._directory is not None:
             self._directory.stop()
         self._factory.stopTrying()  # type: ignore[no-untyped-call]
@@ -243,7 +243,7 @@ class ForwarderService(Service):
 
     def status(self) -> str:
         """The forwarder's state in one line, with the reason if it cannot send."""
-        files = self._pulse.report.followed
+        files = self._reporter.report.followed
         connection = self._factory.connection
         if connection is None or not connection.greeted:
             return f"{files} files; no connection to the master"
@@ -251,9 +251,11 @@ class ForwarderService(Service):
         return f"{files} files; connected to the master, {kind}"
 
     @property
-    def works(self) -> Works:
+    def components(self) -> ForwarderComponents:
         """The parts, for the status page and the metrics."""
-        return Works(self._counts, self._factory, self._pulse, self._masters)
+        return ForwarderComponents(
+            self._counts, self._factory, self._reporter, self._masters
+        )
 
     def _wait(self, condition: Callable[[], bool]) -> Deferred[None]:
         """Fire when the condition holds, when the connection is gone, or after STOP_S."""
@@ -280,7 +282,7 @@ class ForwarderService(Service):
         return endpoint
 
     def _sessionFor(self, connection: ForwarderProtocol) -> Session | None:
-        self._pulse.connected()
+        self._reporter.connected()
         return self._delivery.sessionFor(connection)
 
     def _looked(self) -> None:

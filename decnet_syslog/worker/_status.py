@@ -110,7 +110,7 @@ class ForwarderStatus:
                     )
 
     def _whyLate(self) -> str:
-        reason, text = self._forwarder.works.counts.limit
+        reason, text = self._forwarder.components.counts.limit
         if reason == "none":
             return "check the connection to the master, and its outputs"
         return f"the master holds this worker back: {showText(text, 200)}"
@@ -140,7 +140,7 @@ class ForwarderStatus:
         """Why nothing can be delivered now."""
         if not self._forwarder.running:
             return ["starting"]
-        factory = self._forwarder.works.factory
+        factory = self._forwarder.components.factory
         connection = factory.connection
         if connection is None or not connection.greeted:
             return [f"no connection to the master: {factory.why}"]

@@ -36,7 +36,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from decnet_syslog.commands.pair import Pair, Process
+from decnet_syslog.commands.pair import LocalCluster, Process
 from decnet_syslog.monitoring import LAGGING_S
 
 __all__ = ["TRIALS", "Look", "Slow", "run", "wrong"]
@@ -192,7 +192,7 @@ def wrong(look: Look, lateSince: float | None) -> str | None:
     return None
 
 
-def isConnected(pair: Pair) -> bool:
+def isConnected(pair: LocalCluster) -> bool:
     """Whether both ends serve their status and are connected."""
     ends = (pair.listener, pair.workers[0].forwarder)
     if not all("/status.json" in end.output() for end in ends):
@@ -210,10 +210,10 @@ def facts(process: Process) -> dict[str, Any]:
 
 
 @contextmanager
-def started(trial: str, directory: Path) -> Iterator[tuple[Pair, Writer]]:
+def started(trial: str, directory: Path) -> Iterator[tuple[LocalCluster, Writer]]:
     """The processes of a trial."""
     limit = [f"--max-rate={DELIVERED}"] if trial == "throttled" else []
-    pair = Pair(directory, ["--status-port=0", *limit])
+    pair = LocalCluster(directory, ["--status-port=0", *limit])
     proxy = None
     options = ["--status-port=0"]
     if trial != "throttled":
@@ -232,7 +232,7 @@ def started(trial: str, directory: Path) -> Iterator[tuple[Pair, Writer]]:
             proxy.end()
 
 
-def look(pair: Pair, writer: Writer, began: float) -> Look:
+def look(pair: LocalCluster, writer: Writer, began: float) -> Look:
     """Look at the truth and at the status, as close together as two processes allow."""
     status = facts(pair.listener)
     delivered = pair.logPath.stat().st_size if pair.logPath.exists() else 0

@@ -9,7 +9,7 @@ from typing import Any, cast
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.monitoring import Worker
+from decnet_syslog.monitoring import WorkerState
 from decnet_syslog.monitoring._lag import Growth, ageAt, lagOf
 from decnet_syslog.receiving._flowcontrol import FlowControl, Pause
 from decnet_syslog.receiving._holding import FREE, Held, Holding, windowFor
@@ -25,7 +25,7 @@ from decnet_syslog.wire import (
     REPORT,
     STATE,
     ControlError,
-    Report,
+    ForwarderReport,
     ReportGatherer,
     encodeControl,
     parseControl,
@@ -36,9 +36,9 @@ from decnet_syslog.worker._filestates import (
     STEP,
     WIDTH,
     FileReport,
+    FilesSummary,
     FileState,
 )
-from decnet_syslog.worker._filestates import Report as FilesReport
 from decnet_syslog.worker._pulse import lagLines
 
 STREAM = "5" * 32
@@ -114,7 +114,7 @@ class LagTests(SynchronousTestCase):
     def lag(self, committed: int, elapsed: float) -> tuple[int, float]:
         """The lag after a report of 100 octets that are 50 to 10 s old."""
         state = LAG(STREAM, 0, 200, ((100, 50_000), (150, 30_000), (200, 10_000)))
-        report = Report(1, 100, 50.0, (state,))
+        report = ForwarderReport(1, 100, 50.0, (state,))
         return lagOf(report, elapsed, {(STREAM, 0): committed})
 
     def test_ageOfReport(self) -> None:
@@ -132,17 +132,17 @@ class LagTests(SynchronousTestCase):
     def test_olderPeers(self) -> None:
         """A report without ages for each position is corrected as well."""
         state = STATE(STREAM, 0, 200, 100, 50_000)
-        report = Report(1, 100, 50.0, (state,))
+        report = ForwarderReport(1, 100, 50.0, (state,))
         self.assertEqual(lagOf(report, 7, {(STREAM, 0): 150}), (50, 32.0))
 
     def test_filesThatAreNotListed(self) -> None:
         """Files for which a report has no room are behind, too."""
-        report = Report(500, 900, 50.0)
+        report = ForwarderReport(500, 900, 50.0)
         self.assertEqual(lagOf(report, 7, {}), (900, 57.0))
 
     def test_unfinishedLine(self) -> None:
         """An unfinished line is not late, however old the report is."""
-        report = Report(1, 4, 0.0, (LAG(STREAM, 0, 104, ((100, 0),)),))
+        report = ForwarderReport(1, 4, 0.0, (LAG(STREAM, 0, 104, ((100, 0),)),))
         self.assertEqual(lagOf(report, 900, {}), (4, 0.0))
 
     def test_agesStayBetweenPoints(self) -> None:
@@ -163,7 +163,7 @@ class LagTests(SynchronousTestCase):
 
         def at(time: float, size: int) -> float:
             state = LAG(STREAM, 0, size, ((0, 1000),))
-            growth.reported(Report(1, size, 1.0, (state,)), time)
+            growth.reported(ForwarderReport(1, size, 1.0, (state,)), time)
             return growth.rate
 
         self.assertEqual(at(0, 0), 0.0)
@@ -173,8 +173,8 @@ class LagTests(SynchronousTestCase):
 
     def test_goneWorker(self) -> None:
         """A worker that has gone has no known lag: it may deliver elsewhere."""
-        worker = Worker("w", connections=1)
-        worker.reported(Report(1, 10, 90.0), 100.0)
+        worker = WorkerState("w", connections=1)
+        worker.reported(ForwarderReport(1, 10, 90.0), 100.0)
         self.assertEqual(worker.lag(200.0), (10, 190.0))
         worker.connections = 0
         self.assertEqual(worker.lag(110.0), (10, 100.0))
@@ -218,7 +218,7 @@ class FileAgeTests(SynchronousTestCase):
                 offset = min(content.size, content.acknowledged.offset + sent)
                 content.acknowledged.offset = content.position = offset
                 content.unfinished = content.size if offset == content.size else -1
-                state.look(float(now), 0.0)
+                state.note(float(now), 0.0)
                 self.assertLessEqual(len(state._notes), NOTES_MAX)
                 self.compare(state, now, written)
 
@@ -259,14 +259,14 @@ class FileAgeTests(SynchronousTestCase):
         state = FileState(content)
         content.size, content.position = 10, 30
         content.acknowledged.offset = 20
-        state.look(1.0, 0.0)
+        state.note(1.0, 0.0)
         self.assertEqual((state.report().position, state.report().size), (20, 30))
 
     def test_linesAreSentWithTheirTime(self) -> None:
         """A report that is sent later than it was made has the ages of that time."""
         file = FileReport("/log", STREAM, 0, 9, 4, 50.0, ((4, 50.0), (9, 40.0)))
         idle = FileReport("/idle", STREAM, 1, 9, 4, 0.0, ((4, 0.0),))
-        lines = lagLines(FilesReport((file, idle), 2, 10, 50.0, (), 100.0), 103.0)
+        lines = lagLines(FilesSummary((file, idle), 2, 10, 50.0, (), 100.0), 103.0)
         self.assertEqual(
             lines,
             [

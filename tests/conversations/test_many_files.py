@@ -179,14 +179,14 @@ class LookTests(ManyTestCase):
 
     def between(self, world: World, act: Callable[[], None]) -> None:
         """Do something between the checks of two files."""
-        look = FileFollower.lookAtPath
+        look = FileFollower.pollPath
 
         def looked(follower: FileFollower) -> None:
             look(follower)
             patched.restore()
             act()
 
-        patched = self.patch(FileFollower, "lookAtPath", looked)
+        patched = self.patch(FileFollower, "pollPath", looked)
 
     def started(self) -> tuple[World, Path]:
         world = self.world(256)

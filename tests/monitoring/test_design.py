@@ -281,7 +281,9 @@ class ProblemTests(PagesTestCase):
         """Each kind of problem is shown once, with its remedy."""
         twelve(self.watched)
         self.watched.outputs[0].blocked = "No space left on device"
-        self.watched.works.journal.octets = self.watched.works.journalOctetsMax
+        self.watched.components.journal.octets = (
+            self.watched.components.journalOctetsMax
+        )
         self.watched.clock.advance(1)
         page = self.page("/")
         found = page.sections["problems"]
@@ -322,7 +324,7 @@ class ProblemTests(PagesTestCase):
         twelve(self.watched)
         for reason, remedy in THROTTLE_REMEDIES.items():
             held = {"decky-01": Held(reason, "--max-rate allows 8 octets a second")}
-            self.watched.works.factory.holding.held = held.copy
+            self.watched.components.factory.holding.held = held.copy
             self.watched.clock.advance(1)
             self.watched.look()
             page = self.page("/")
@@ -340,7 +342,7 @@ class ProblemTests(PagesTestCase):
         """A reason without a remedy is shown without one."""
         twelve(self.watched)
         held = {"decky-01": Held("other", "something new")}
-        self.watched.works.factory.holding.held = held.copy
+        self.watched.components.factory.holding.held = held.copy
         self.watched.look()
         how = self.page("/worker/decky-01").sections["how"]
         self.assertIn("something new", how)

@@ -18,7 +18,7 @@ from zope.interface import implementer
 from decnet_syslog.monitoring import _fleet as fleetModule
 from decnet_syslog.monitoring._alarm import Alarm
 from decnet_syslog.monitoring._enrolled import Enrolled, EnrolledList
-from decnet_syslog.monitoring._fleet import EXPIRING_S, LAGGING_S, LOOK_S, Fleet
+from decnet_syslog.monitoring._fleet import EXPIRING_S, LAGGING_S, REFRESH_S, Fleet
 from decnet_syslog.monitoring._known import EASE_S, Presence
 from decnet_syslog.wire._control import TROUBLE
 from decnet_syslog.wire._report import ForwarderReport
@@ -67,9 +67,9 @@ class FleetTestCase(SynchronousTestCase):
         self.look()
 
     def look(self) -> None:
-        """Check the fleet every C{LOOK_S}, as the service does."""
+        """Check the fleet every C{REFRESH_S}, as the service does."""
         self.fleet.updateAlarms(self.present)
-        self.clock.callLater(LOOK_S, self.look)
+        self.clock.callLater(REFRESH_S, self.look)
 
     def enroll(self, *names: str, expires: float = WALL + 400 * 86400.0) -> None:
         """Enroll workers."""
@@ -136,7 +136,7 @@ class SilentTests(FleetTestCase):
         self.until(60, "decky-01")
         self.until(60)
         self.assertEqual(self.state("decky-01"), "silent")
-        self.until(EASE_S + 3 * LOOK_S + pulse.BEAT_S, "decky-01")
+        self.until(EASE_S + 3 * REFRESH_S + pulse.BEAT_S, "decky-01")
         self.assertEqual(
             self.events, [("silent", "decky-01", False), ("silent", "decky-01", True)]
         )
@@ -146,7 +146,7 @@ class SilentTests(FleetTestCase):
         self.enroll("decky-01")
         self.until(fleetModule.GRACE_S - 1)
         self.assertEqual((self.events, self.state("decky-01")), ([], "absent"))
-        self.until(1 + LOOK_S + 1)
+        self.until(1 + REFRESH_S + 1)
         self.assertEqual(self.events, [("silent", "decky-01", False)])
 
     def test_newWorker(self) -> None:
@@ -156,9 +156,9 @@ class SilentTests(FleetTestCase):
         """
         self.until(120)
         self.enroll("decky-01")
-        self.until(fleetModule.NEW_S - LOOK_S)
+        self.until(fleetModule.NEW_S - REFRESH_S)
         self.assertEqual(self.events, [])
-        self.until(2 * LOOK_S + 1)
+        self.until(2 * REFRESH_S + 1)
         self.assertEqual(self.events, [("silent", "decky-01", False)])
 
     def test_revokedWorker(self) -> None:
@@ -169,7 +169,7 @@ class SilentTests(FleetTestCase):
             "decky-01",
             ForwarderReport(1, 5, 2 * LAGGING_S, (), (TROUBLE("stuck", "/x", "no"),)),
         )
-        self.until(LOOK_S + 1, "decky-01")
+        self.until(REFRESH_S + 1, "decky-01")
         self.assertEqual(self.state("decky-01"), "stuck")
         self.enrolled["decky-01"] = Enrolled(WALL, True)
         del self.present["decky-01"]
@@ -189,7 +189,7 @@ class SilentTests(FleetTestCase):
         self.until(60, "decky-01")
         self.assertEqual((self.events, self.state("stranger")), ([], "gone"))
         self.enrolled.clear()
-        self.until(LOOK_S, "decky-01")
+        self.until(REFRESH_S, "decky-01")
         self.assertEqual(self.events, [("silent", "stranger", False)])
 
     def test_numberOfWorkers(self) -> None:
@@ -197,7 +197,7 @@ class SilentTests(FleetTestCase):
         self.patch(fleetModule, "WORKERS_MAX", 3)
         for number in range(5):
             self.beat(f"w{number}")
-        self.until(3 * LOOK_S)
+        self.until(3 * REFRESH_S)
         self.assertEqual(len(self.fleet.workers), 3)
         self.assertEqual(self.events, [("limit", "", False)])
 
@@ -217,20 +217,20 @@ class OtherTests(FleetTestCase):
         """
         self.enroll("decky-01")
         self.report(0.0, TROUBLE("stuck", "/var/log/a\x1b[2J", "Permission denied"))
-        self.until(LOOK_S, "decky-01")
+        self.until(REFRESH_S, "decky-01")
         self.assertEqual(self.events, [("stuck", "decky-01", False)])
         text = self.fleet.workers["decky-01"].alarms["stuck"].text
         self.assertIn("Permission denied", text)
         self.assertNotIn("\x1b", text)
         self.report()
-        self.until(EASE_S + 2 * LOOK_S, "decky-01")
+        self.until(EASE_S + 2 * REFRESH_S, "decky-01")
         self.assertEqual(self.events[1:], [("stuck", "decky-01", True)])
 
     def test_divergedFile(self) -> None:
         """A diverged file in a forwarder's report raises an alarm."""
         self.enroll("decky-01")
         self.report(0.0, TROUBLE("diverged", "/var/log/a", "another content"))
-        self.until(LOOK_S, "decky-01")
+        self.until(REFRESH_S, "decky-01")
         self.assertEqual(self.events, [("diverged", "decky-01", False)])
 
     def test_laggingWorker(self) -> None:
@@ -239,26 +239,26 @@ class OtherTests(FleetTestCase):
         too. It ends only once the age is below half of the limit.
         """
         self.enroll("decky-01")
-        self.report(LAGGING_S - 3 * LOOK_S)
-        self.until(2 * LOOK_S, "decky-01")
+        self.report(LAGGING_S - 3 * REFRESH_S)
+        self.until(2 * REFRESH_S, "decky-01")
         self.assertEqual(self.events, [])
-        self.until(2 * LOOK_S, "decky-01")
+        self.until(2 * REFRESH_S, "decky-01")
         self.report(LAGGING_S - 1)
-        self.until(EASE_S + 2 * LOOK_S, "decky-01")
+        self.until(EASE_S + 2 * REFRESH_S, "decky-01")
         self.assertEqual(self.events, [("lagging", "decky-01", False)])
         self.report(1)
-        self.until(EASE_S + 2 * LOOK_S, "decky-01")
+        self.until(EASE_S + 2 * REFRESH_S, "decky-01")
         self.assertEqual(self.events[1:], [("lagging", "decky-01", True)])
 
     def test_gapAlarm(self) -> None:
         """A gap raises an alarm and is counted; the alarm ends after some time."""
         self.enroll("decky-01")
         self.fleet.committed([batch(b"", gap=7, reason="deleted")])
-        self.until(LOOK_S, "decky-01")
+        self.until(REFRESH_S, "decky-01")
         self.assertEqual(self.events, [("gap", "decky-01", False)])
         found = self.fleet.workers["decky-01"]
         self.assertEqual((found.gaps, found.gapOctets), (1, 7))
-        self.until(fleetModule.GAP_S + LOOK_S, "decky-01")
+        self.until(fleetModule.GAP_S + REFRESH_S, "decky-01")
         self.assertEqual(self.events[1:], [("gap", "decky-01", True)])
 
     def test_expiringCertificate(self) -> None:
@@ -267,14 +267,14 @@ class OtherTests(FleetTestCase):
         count as well.
         """
         self.enroll("decky-01")
-        self.until(LOOK_S, "decky-01")
+        self.until(REFRESH_S, "decky-01")
         self.assertEqual(self.events, [])
         ends = WALL + EXPIRING_S - 1
         self.present["decky-01"] = Presence(1, (), self.clock.seconds(), ends)
-        self.until(LOOK_S)
+        self.until(REFRESH_S)
         self.assertEqual(self.events, [("expiring", "decky-01", False)])
         self.fleet.ends["CA"] = ends
-        self.until(LOOK_S)
+        self.until(REFRESH_S)
         self.assertEqual(self.events[1:], [("expiring", "", False)])
 
     def test_lineRate(self) -> None:

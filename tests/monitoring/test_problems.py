@@ -98,10 +98,10 @@ class StatusTests(SynchronousTestCase):
 
     def test_journalFills(self) -> None:
         """A journal near its limit is a warning; one that accepts nothing is an error."""
-        works = self.watched.works
-        works.journal.octets = round(0.74 * works.journalOctetsMax)
+        components = self.watched.components
+        components.journal.octets = round(0.74 * components.journalOctetsMax)
         self.assertEqual(self.problems(), {})
-        works.journal.octets = round(0.81 * works.journalOctetsMax)
+        components.journal.octets = round(0.81 * components.journalOctetsMax)
         one = self.problems()["filling", "journal"]
         self.assertEqual(one["severity"], WARNING)
         self.assertEqual(one["text"], "81% of --journal-max is in use")

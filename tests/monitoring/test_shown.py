@@ -9,7 +9,7 @@ from decnet_syslog.monitoring._known import (
     EXCERPT_OCTETS_MAX,
     GAPS_KEPT,
     STREAMS_KEPT,
-    Worker,
+    WorkerState,
 )
 from decnet_syslog.monitoring._shown import octets, rate, span, visible, visibleLine
 
@@ -24,7 +24,7 @@ class NewestTests(SynchronousTestCase):
 
     def newest(self, octets: bytes, lengths: tuple[int, ...] | None = None) -> str:
         """The text shown if this was the last batch."""
-        worker = Worker("decky-01")
+        worker = WorkerState("decky-01")
         worker.took([batch(octets, lengths=lengths)], 1.0)
         self.assertLessEqual(len(worker.newest), EXCERPT_OCTETS_MAX + 1)
         return visibleLine(worker.newest, EXCERPT_OCTETS_MAX)
@@ -56,14 +56,14 @@ class NewestTests(SynchronousTestCase):
 
     def test_gapHasNone(self) -> None:
         """A gap does not change the newest line."""
-        worker = Worker("decky-01")
+        worker = WorkerState("decky-01")
         worker.took([batch(b"a\n")], 1.0)
         worker.took([batch(b"", gap=5, reason="deleted")], 2.0)
         self.assertEqual((worker.newest, worker.gaps), (b"a\n", 1))
 
     def test_limitedMemory(self) -> None:
         """Only the last files and gaps are kept, and the beginning of a long name."""
-        worker = Worker("decky-01")
+        worker = WorkerState("decky-01")
         for number in range(3 * STREAMS_KEPT):
             worker.took([batch(b"a\n", generation=number)], 1.0)
         worker.took([batch(b"a\n", generation=number - 1)], 1.0)
@@ -80,7 +80,7 @@ class NewestTests(SynchronousTestCase):
 
     def test_plainPeer(self) -> None:
         """A plain peer has no file names."""
-        worker = Worker("decky-01")
+        worker = WorkerState("decky-01")
         worker.took([batch(b"a\n", log=None, stream=None)], 1.0)
         self.assertEqual((worker.newest, worker.streams), (b"a\n", {}))
 

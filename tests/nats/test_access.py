@@ -23,7 +23,7 @@ from decnet_syslog.errors import UserError
 from decnet_syslog.master.tap import Options as ListenerOptions
 from decnet_syslog.nats import _bus as buses
 from decnet_syslog.nats._access import access, checkName, parseServers
-from decnet_syslog.nats._bus import Bus, Silent
+from decnet_syslog.nats._bus import Bus, NoResponse
 from decnet_syslog.nats._client import RestrictedClient
 from decnet_syslog.nats.tap import Options as OutputsOptions
 
@@ -284,7 +284,7 @@ class ServerTests(NatsTestCase):
         def isIn() -> bool:
             try:
                 return "limits" in bus.run(bus.api("INFO"))
-            except Silent:
+            except NoResponse:
                 return False
 
         cert.write_bytes(wrong)
@@ -355,7 +355,7 @@ class ServerTests(NatsTestCase):
             server.extra = good.replace("pa55word", "other")
             server.start()
             time.sleep(3)
-            self.assertRaises(Silent, bus.run, bus.api("INFO"))
+            self.assertRaises(NoResponse, bus.run, bus.api("INFO"))
             server.stop()
             server.extra = good
             server.start()
@@ -363,7 +363,7 @@ class ServerTests(NatsTestCase):
             def isIn() -> bool:
                 try:
                     return "limits" in bus.run(bus.api("INFO"))
-                except Silent:
+                except NoResponse:
                     return False
 
             waitUntil(isIn, "the client was not accepted again")
@@ -398,7 +398,7 @@ class ServerTests(NatsTestCase):
         def isIn() -> bool:
             try:
                 return "limits" in bus.run(bus.api("INFO"))
-            except Silent:
+            except NoResponse:
                 return False
 
         self.assertTrue(isIn())

@@ -603,7 +603,7 @@ class PutBackTests(BackTestCase):
             before = journal.turns
             self.putBack(copy)
             if isDetected:
-                untilTaken(journal.look)
+                untilTaken(journal.checkHistory)
             while True:
                 # At first the server may not answer.
                 error = self.assertRaises(JournalBlocked, request, before)
