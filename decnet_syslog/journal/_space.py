@@ -354,7 +354,7 @@ class Space:
         """
         if self._octets < SEGMENTS_MIN * octets:
             return False
-        self.look()
+        self.measure()
         if self._octets == NUMBER_MAX:
             return True
         free = self._octets - sum(map(sizeOf, journalFiles(self._path)))
@@ -362,8 +362,8 @@ class Space:
         needed = self.reserve.lacks + self._growth() + wal + 4 * self.budget.piece
         return free - needed >= octets
 
-    def look(self) -> None:
-        """Look at the disk."""
+    def measure(self) -> None:
+        """Measure the room on the disk."""
         self._octets = available(self._path)
         if self._octets == NUMBER_MAX:
             self.room = self.capacity = NUMBER_MAX

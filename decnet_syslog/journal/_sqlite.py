@@ -646,7 +646,7 @@ class Journal:
 
     def _look(self) -> None:
         """Compute the capacity from the room on the disk."""
-        self._space.look()
+        self._space.measure()
         room = self._space.capacity
         if room:
             # Rows need some, too.

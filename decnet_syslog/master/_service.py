@@ -37,7 +37,7 @@ from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..journal import GroupCommit, IJournal, ISharedJournal, JournalBlocked
 from ..limits import Limits
-from ..outputs import Feed, IOutput, ListenerLock, Steps, Threads
+from ..outputs import IOutput, ListenerLock, OutputWriter, Steps, Threads
 from ..receiving import (
     ConnectionLimit,
     ListenerFactory,

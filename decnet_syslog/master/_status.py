@@ -150,7 +150,7 @@ class ListenerStatus:
         now, wall = self._clock(), self._wallClock()
         workers = [
             workerFacts(
-                self.fleet.workers[name], works.factory, now, wall, self._hideLines
+                self.fleet.workers[name], components.factory, now, wall, self._hideLines
             )
             for name in sorted(self.fleet.workers)
         ]

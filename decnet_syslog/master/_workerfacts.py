@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..monitoring import PROBLEMS, Worker, newestRecord, severityOf
+from ..monitoring import PROBLEMS, WorkerState, newestRecord, severityOf
 from ..receiving import HELD_REASONS, ListenerFactory
 
 __all__ = ["workerFacts"]
@@ -14,7 +14,11 @@ STREAMS_SHOWN = 8
 
 
 def workerFacts(
-    worker: Worker, factory: ListenerFactory, now: float, wall: float, hideLines: bool
+    worker: WorkerState,
+    factory: ListenerFactory,
+    now: float,
+    wall: float,
+    hideLines: bool,
 ) -> dict[str, Any]:
     """
     The state of a worker, as the JSON document has it.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ._fleet import Fleet
     from ._forwardermetrics import forwarderMetrics
     from ._history import DAY_S, LATELY_S
-    from ._known import Presence, Worker
+    from ._known import Presence, WorkerState
     from ._listenermetrics import listenerMetrics
     from ._outputsmetrics import outputsMetrics
     from ._pages import makePages
@@ -69,7 +69,7 @@ if not TYPE_CHECKING:
         _exposition="Durations",
         _fleet="Fleet",
         _history="DAY_S LATELY_S",
-        _known="Presence Worker",
+        _known="Presence WorkerState",
         _forwardermetrics="forwarderMetrics",
         _listenermetrics="listenerMetrics",
         _outputsmetrics="outputsMetrics",

@@ -18,7 +18,7 @@ from json import dumps, loads
 from typing import Any, TypeAlias
 
 from ..journal import Cursor, Journal
-from ._history import History
+from ._history import StreamHistory
 
 __all__ = ["Advance", "Again", "End", "Key", "Limbo", "OutputState"]
 

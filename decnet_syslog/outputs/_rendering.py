@@ -71,7 +71,7 @@ def _renderGap(
     # The first octets of a message that belongs to no file. The journal may have lost a batch
     # that belongs to none: then there are no octets.
     first = batch.octets if batch.stream is None and batch.octets else None
-    gap = Gap(batch.start, batch.end, reason, first)
+    gap = GapRecord(batch.start, batch.end, reason, first)
     return (render(gap, batch.provenance, batch.stream or "", batch.generation),)
 
 

@@ -121,7 +121,9 @@ def renderGapRecord(
         "fields": {name: str(value) for name, value in facts.items()},
         "msg": _text(gap, provenance),
         "raw_line": _message(gap, provenance, stream, generation),
-        **ours(provenance, gap.start if gap.first is None and stream else None),
+        **provenanceFields(
+            provenance, gap.start if gap.first is None and stream else None
+        ),
         "gap": facts,
     }
     return json.dumps(record).encode("ascii") + b"\n"
