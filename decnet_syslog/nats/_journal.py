@@ -235,7 +235,7 @@ class JetStreamJournal:
         @raise WentBack: the stream went back, and this process writes the outputs.
         """
         if self.outbox is None:
-            self._run(self.chronicle.look())
+            self._run(self.chronicle.check())
             self._lookAtPayload()
             return
         self._run(self._reader.check())
@@ -312,7 +312,7 @@ class JetStreamJournal:
         if cursors and self.outbox is not None:
             if max(c.seq for c in cursors) > self._reader.history.last:
                 # The saved history must include the cursor.
-                self._run(self.chronicle.look())
+                self._run(self.chronicle.check())
             self.outbox.hasRead(self._reader.history)
             self.outbox.save(cursors)
             try:
@@ -352,7 +352,7 @@ class JetStreamJournal:
         @raise JournalBlocked: try again later.
         """
         assert self.outbox is not None, "no output is here"
-        self._run(self.chronicle.look())
+        self._run(self.chronicle.check())
         return self._run(self._isAllWritten(self.outbox.released))
 
     def read(self, after: int, costMax: int) -> list[Batch]:
@@ -394,7 +394,7 @@ class JetStreamJournal:
 
     async def _plan(self, outbox: Outbox, names: Sequence[str]) -> Plan:
         """Find where the outputs continue in the present stream."""
-        await self.chronicle.look()
+        await self.chronicle.check()
         before, isTrusted = outbox.before, True
         if before.history is None:
             # An older program wrote it: it has only the storage times of the messages.
@@ -457,5 +457,5 @@ class JetStreamJournal:
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         try:
             return self.bus.run(work)
-        except Silent as error:
+        except NoResponse as error:
             raise JournalBlocked(f"JetStream does not answer ({error})") from None

@@ -134,7 +134,7 @@ class Outbox:
         """
         try:
             value = self.bus.run(self._bucket.read())
-        except (JournalBlocked, Silent):
+        except (JournalBlocked, NoResponse):
             # Perhaps the holder cannot renew either: do not count this time against it.
             self._changed = self._clock()
             return False
@@ -297,7 +297,7 @@ class Outbox:
         )
         try:
             value = self.bus.run(self._bucket.write(value))
-        except Silent as error:
+        except NoResponse as error:
             raise JournalBlocked(f"JetStream does not answer ({error})") from None
         self._value = value
         self.released = value.released
