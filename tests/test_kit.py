@@ -246,7 +246,7 @@ class VersionTests(SynchronousTestCase):
             )
 
         self.assertEqual(run(git, "init", "-q").returncode, 0)
-        command = (sys.executable, ".ci/release", "1.0.0", "--no-build")
+        command = (sys.executable, ".ci/release", "91.0.0", "--no-build")
         done = run(*command)
         self.assertEqual(done.returncode, 1)
         self.assertIn("not clean", done.stderr)
@@ -256,7 +256,7 @@ class VersionTests(SynchronousTestCase):
         done = run(*command)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         notes = (tree / "NEWS.rst").read_text("utf-8")
-        self.assertRegex(notes, r"\ndecnet_syslog 1\.0\.0 \([0-9-]{10}\)\n=+\n")
+        self.assertRegex(notes, r"\ndecnet_syslog 91\.0\.0 \([0-9-]{10}\)\n=+\n")
         for title, kind in (
             ("Features", "feature"),
             ("Bugfixes", "bugfix"),
@@ -264,8 +264,8 @@ class VersionTests(SynchronousTestCase):
             ("Removals", "removal"),
         ):
             self.assertRegex(notes, rf"\n{title}\n-+\n(?s:.*)A {kind} of the kit\.")
-        self.assertIn('__version__ = "1.0.0"\n', init.read_text("utf-8"))
-        today = re.search(r" 1\.0\.0 \(([0-9-]+)\)", notes)
+        self.assertIn('__version__ = "91.0.0"\n', init.read_text("utf-8"))
+        today = re.search(r" 91\.0\.0 \(([0-9-]+)\)", notes)
         page = (tree / "share/man/man1/decnet-syslog.1").read_text("utf-8")
         self.assertIn(f'"{today and today[1]}"', page)
         left = [path.name for path in (tree / "newsfragments").iterdir()]

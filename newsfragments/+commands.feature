@@ -1,1 +1,0 @@
-``decnet-syslog`` creates and revokes certificates (``ca``, ``enroll``, ``revoke``), checks the setup (``doctor``), shows the state of a service (``status``), compares the files of both ends (``verify``), and tests the promise on your machine (``demo``, ``prove``).

@@ -1,1 +1,0 @@
-First release: ``twistd decnet-forwarder`` and ``twistd decnet-listener`` replace DECNET's own forwarder and listener, and use the same files and certificates. Between the two, every complete line arrives once and in order, whatever is killed along the way; anything that cannot be delivered is reported as a gap record. Both speak plain RFC 5425 with rsyslog and syslog-ng.

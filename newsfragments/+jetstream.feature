@@ -1,1 +1,0 @@
-``--journal nats://...``: many listeners share a journal in NATS JetStream and keep no state. If one stops, another continues at the same octet. ``twistd decnet-outputs`` then writes the files, on one host or on several, one at a time.

@@ -1,1 +1,0 @@
-The lag that the listener shows is that of now: reports carry their time and overtake what is queued, and the listener adds what it knows itself. Workers that are held back (``--max-rate``, memory, journal, an output) are ``throttled``, with the reason at both ends and in the metrics. The wire has a new version for this, ``decnet-syslog/2.1``; older peers are understood.

@@ -1,1 +1,0 @@
-Every limit of the listener has an option, among them ``--max-handshakes``, ``--handshake-timeout``, ``--frame-timeout``, ``--peer-timeout``, ``--max-pending``, ``--max-unfinished``, ``--max-files`` and ``--max-files-per-worker``. The listener grants the right to send a file to workers in turn.

@@ -1,1 +1,0 @@
-``/readyz`` answers 503, with the reasons, while a process cannot do its work; ``decnet_build_info`` names the versions that run. The alerts fire for each listener, forwarder or ``decnet-outputs`` that is gone (``up == 0``), and for workers that are held back.

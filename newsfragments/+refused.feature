@@ -1,1 +1,0 @@
-A refused worker learns the reason: ``BYE`` with ``revoked``, ``not-allowed``, ``wrong-role`` or ``name``, or the right TLS alert. The forwarder logs reason and remedy once, counts each refusal in ``decnet_forwarder_refusals``, and logs "connected to the master" only after the master has accepted its certificate.

@@ -1,1 +1,0 @@
-SIGHUP makes a service read its configuration again: what can change changes, and the log names what needs a restart. DECNET's own ``decnet.ini`` and environment are read as a last resort, so that a worker that DECNET has enrolled needs no options.

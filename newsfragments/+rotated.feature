@@ -1,1 +1,0 @@
-``--rotated PATTERN`` tells the forwarder where to find rotated files that are in another directory than their log, or have other names.

@@ -1,1 +1,0 @@
-Listeners behind a TCP balancer have the worker's own address in limits, logs and records: ``--proxy-protocol`` lists the balancers that may speak the PROXY protocol (version 2), and all other peers are refused. With ``--reuse-port``, several listeners share one port.

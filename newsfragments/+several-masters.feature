@@ -1,1 +1,0 @@
-A forwarder may have several masters (``--master-host`` more than once, or ``--master-domain`` for DNS SRV records). It connects to the next when one is away, stays there, and returns when a preferred one is back. The certificate of each must have ``--master-name``.

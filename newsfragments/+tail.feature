@@ -1,1 +1,0 @@
-``decnet-syslog tail NAME`` shows a worker's lines on the master, live, through rotations. It selects them by the certificate's name, whatever a line claims, marks gaps and foreign HOSTNAMEs, and escapes everything that a terminal would interpret.
