@@ -31,6 +31,7 @@ LEFT_OUT = {
     "commands.test_prove": PROGRAMS,
     "commands.test_tail": PROGRAMS,
     "configuration.test_configuration": PROGRAMS,
+    "configuration.test_decnet": PROGRAMS,
     "contracts.test_journal": PROGRAMS,
     "conversations.test_balanced": PROGRAMS,
     "conversations.test_containers": PROGRAMS,

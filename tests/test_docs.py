@@ -131,7 +131,9 @@ class NewsTests(SynchronousTestCase):
             self.assertGreater(len(text), 20)
         # towncrier deletes the collected fragments; their text is in NEWS.rst.
         if not fragments:
-            self.assertRegex((ROOT / "NEWS.rst").read_text("utf-8"), r"\ndecnet_syslog [0-9.]+ \(")
+            self.assertRegex(
+                (ROOT / "NEWS.rst").read_text("utf-8"), r"\ndecnet_syslog [0-9.]+ \("
+            )
 
 
 class ClaimTests(SynchronousTestCase):
