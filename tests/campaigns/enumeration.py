@@ -7,6 +7,10 @@ arrive once. n increases until the process survives the run. To run all kinds of
 for both ends, completely:
 
     python -m tests.campaigns.enumeration
+
+To kill the listener only at its calls on the file of segments, and to let these fail:
+
+    python -m tests.campaigns.enumeration segments
 """
 
 from __future__ import annotations
@@ -29,11 +33,20 @@ CALLS = ("fdatasync", "fsync", "pwrite64", "write", "rename", "sendto")
 
 EIO = "error=EIO"
 
+# The listener's calls on the file of segments, and those whose failure costs nothing.
+SEGMENTS = "listener.db-segments"
+SEGMENT_CALLS = ("openat", "fallocate", "pwrite64", "fdatasync", "ftruncate")
+HARMLESS = [
+    (call, f"error={name}")
+    for call in ("openat", "fallocate", "pwrite64")
+    for name in ("ENOSPC", "EIO", "EROFS")
+]
+
 # The later ones are so long that the listener commits most of them in segments of its journal.
 LINES = b"".join(
     [
         b"<134>1 2026-04-18T00:00:00Z d s - e - line %d%s\n" % (n, b" x" * size)
-        for n, size in enumerate([0] * 13 + [10_000] * 7)
+        for n, size in enumerate([0] * 13 + [40_000] * 7)
     ]
 )
 
@@ -62,11 +75,14 @@ class Reader(threading.Thread):
         self.join()
 
 
-def traced(call: str, what: str, when: int, out: Path) -> list[str]:
+def traced(
+    call: str, what: str, when: int, out: Path, only: Path | None = None
+) -> list[str]:
     """
     A command that runs another and injects into its n-th system call of a kind.
 
     @param out: the file for strace's output.
+    @param only: count only calls on this file.
     """
     return [
         "strace",
@@ -80,6 +96,7 @@ def traced(call: str, what: str, when: int, out: Path) -> list[str]:
         "-y",
         "-e",
         f"inject={call}:{what}:when={when}",
+        *([] if only is None else ["-P", str(only)]),
     ]
 
 
@@ -104,12 +121,14 @@ def attempt(
     when: int,
     what: str = "signal=SIGKILL",
     again: int = 0,
+    only: str = "",
 ) -> int | None:
     """
     One run with an injection.
 
     @param side: listener or forwarder.
     @param again: also inject into this call of the recovery.
+    @param only: count only calls on the file with this name.
     @return: the exit status of the process; C{None} if there is no n-th call, 0 if the
         process may continue after it.
     @raise AssertionError: something was lost, repeated, out of order, or vanished.
@@ -119,10 +138,11 @@ def attempt(
     process: Process = pair.listener if side == "listener" else worker.forwarder
     reader = Reader(pair.logPath)
     trace = directory / "trace"
+    file = directory / only if only else None
     half = LINES[: LINES.index(b"line 10")].rpartition(b"\n")[0] + b"\n"
     try:
         reader.start()
-        process.prefix = traced(call, what, when, trace)
+        process.prefix = traced(call, what, when, trace, file)
         worker.append(half)
         pair.listener.start()
         worker.forwarder.start()
@@ -146,7 +166,7 @@ def attempt(
             assert not failed(trace), f"{side} continued after {call} {when} failed"
             status = 0 if b"(INJECTED)" in trace.read_bytes() else None
         if status is not None and again:
-            process.prefix = traced(call, what, again, trace)
+            process.prefix = traced(call, what, again, trace, file)
             process.start()
             deadline = time.monotonic() + 2.5
             while process.alive and time.monotonic() < deadline:
@@ -171,7 +191,11 @@ def attempt(
 
 
 def enumerate_(
-    side: str, call: str, recovery: bool = False, what: str = "signal=SIGKILL"
+    side: str,
+    call: str,
+    recovery: bool = False,
+    what: str = "signal=SIGKILL",
+    only: str = "",
 ) -> int:
     """
     Inject into every n-th call until n exceeds the number of calls. Returns the number
@@ -183,13 +207,36 @@ def enumerate_(
         directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-enumerate-"))
         try:
             again = when if recovery else 0
-            status = attempt(directory, side, call, when, what, again)
+            status = attempt(directory, side, call, when, what, again, only)
         except BaseException:
             print(f"see {directory}", flush=True)
             raise
         shutil.rmtree(directory)
         if status is None:
             return when - 1
+
+
+def enumerateSegments() -> int:
+    """Kill the listener at each call on the file of segments, and let calls fail."""
+    total = 0
+    for call in SEGMENT_CALLS:
+        for recovery in (False, True):
+            kills = enumerate_("listener", call, recovery, only=SEGMENTS)
+            total += kills
+            where = "and again in the recovery" if recovery else ""
+            print(
+                f"segments {call:<10} killed at each of 1..{kills} {where}", flush=True
+            )
+    for call, what in [*HARMLESS, ("fdatasync", EIO)]:
+        directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-enumerate-"))
+        status = attempt(directory, "listener", call, 1, what, only=SEGMENTS)
+        injected = b"INJECTED" in (directory / "trace").read_bytes()
+        assert injected, f"no {call} on {SEGMENTS}: see {directory}"
+        shutil.rmtree(directory)
+        total += 1
+        end = "continued" if not status else f"ended with {status}"
+        print(f"segments {call:<10} {what}: {end}", flush=True)
+    return total
 
 
 def options(arguments: list[str]) -> argparse.Namespace:
@@ -203,8 +250,8 @@ def options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "side",
         nargs="?",
-        choices=["listener", "forwarder"],
-        help="only this end",
+        choices=["listener", "forwarder", "segments"],
+        help="only this end; only the listener's calls on its journal's segments",
     )
     parser.add_argument("call", nargs="?", choices=CALLS, help="only this system call")
     return parser.parse_args(arguments)
@@ -216,6 +263,8 @@ def main(arguments: list[str]) -> int:
     sides = [chosen.side] if chosen.side else ["listener", "forwarder"]
     calls = [chosen.call] if chosen.call else list(CALLS)
     total = 0
+    if chosen.side == "segments":
+        sides, total = [], enumerateSegments()
     for side in sides:
         for call in calls:
             for recovery in (False, True):
