@@ -3,10 +3,11 @@
 # Not for its names: OpenSSL must be loaded by it, before cryptography is imported here.
 from .. import trust as trust
 from ._batches import LOST
+from ._diskfiles import available, journalFiles
 from ._groupcommit import ACK_OCTETS_MAX, GroupCommit
 from ._promise import IJournal, ISharedJournal, JournalBlocked
 from ._providers import journalProviders, providerOf
-from ._space import MIB, DiskShares, available, fitting, journalFiles
+from ._shares import MIB, DiskShares, fitting
 from ._sqlite import Journal, JournalFailed
 from ._values import (
     DEPOSIT_COST,

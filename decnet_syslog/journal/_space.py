@@ -22,26 +22,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..limits import PENDING_OCTETS_MIN, Limits
 from ..wire import NUMBER_MAX
-from ._values import Deposit
+from ._diskfiles import available, journalFiles, sizeOf
+from ._reserve import Reserve
+from ._shares import MIB, DiskShares
 
-__all__ = [
-    "DiskShares",
-    "Reserve",
-    "Space",
-    "available",
-    "fitting",
-    "journalFiles",
-    "pieces",
-]
-
-KIB, MIB = 1024, 1024 * 1024
+__all__ = ["SEGMENTS_MIN", "Space"]
 
 # Pages that a commit writes beyond the pages for its octets: leaves of tables and indices, the
 # free list, the pointer map. Each deposit may touch a leaf of the stream table.
@@ -56,182 +44,8 @@ GRANT_PAGES = 2
 GRANTS_OCTETS_MAX = 16 * MIB
 SPARE_PAGES = 3
 
-# The names of a journal's files.
-ENDS = "", "-wal", "-shm", "-journal", "-reserve", "-segments", ".lock", ".crl"
-
 # On a disk with fewer segments, one is too large a part of it: all octets are in rows.
 SEGMENTS_MIN = 64
-
-
-@dataclass(frozen=True)
-class DiskShares:
-    """
-    The division of a disk's room, in octets.
-
-    @ivar reserve: room for everything that a checkpoint may add to the database, and for a few
-        commits of cursors.
-    @ivar wal: checkpoint when the WAL has this size. With 64 MiB most of its pages have been
-        rewritten for other batches by then and are copied once; with 16 MiB checkpoints take a
-        fifth of the time.
-    @ivar piece: the most that one transaction commits, unless a single deposit is larger.
-    """
-
-    reserve: int
-    wal: int
-    piece: int
-
-    @classmethod
-    def of(cls, octets: int) -> DiskShares:
-        """@param octets: the free room plus the sizes of the journal's own files."""
-        return cls(
-            reserve=_between(MIB, octets // 6, 32 * MIB),
-            wal=_between(MIB // 2, octets // 8, 64 * MIB),
-            piece=_between(PENDING_OCTETS_MIN, octets // 24, 8 * MIB),
-        )
-
-    @property
-    def growth(self) -> int:
-        """Checkpoint when the database is about to grow by this: the reserve covers it."""
-        return max(self.reserve // 4, self.reserve - self.piece - self.wal // 16 - MIB)
-
-
-def _between(least: int, octets: int, most: int) -> int:
-    return max(least, min(octets, most))
-
-
-def journalFiles(path: Path) -> list[Path]:
-    """Every file that a journal may have. No output may use one of these names."""
-    return [path.with_name(path.name + end) for end in ENDS]
-
-
-def available(path: Path) -> int:
-    """
-    Free room for a journal plus the sizes of its own files; L{NUMBER_MAX} if unknown.
-
-    @param path: of the journal, which need not be there yet.
-    """
-    try:
-        disk = os.statvfs(path.parent)
-    except OSError:
-        return NUMBER_MAX
-    if not disk.f_blocks:
-        return NUMBER_MAX
-    return disk.f_bavail * disk.f_frsize + sum(map(sizeOf, journalFiles(path)))
-
-
-def sizeOf(path: Path) -> int:
-    """The octets of a file; 0 if there is none."""
-    try:
-        return path.lstat().st_size
-    except OSError:
-        return 0
-
-
-def _allocated(path: Path) -> int:
-    """The room that a file has on disk."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return 0
-    return min(status.st_size, status.st_blocks * 512)
-
-
-def fitting(limits: Limits, octets: int) -> Limits:
-    """The limits, lowered so that everything waiting in memory fits a small disk."""
-    piece = DiskShares.of(octets).piece
-    return replace(
-        limits,
-        pending=min(limits.pending, 4 * piece),
-        pendingPerWorker=min(limits.pendingPerWorker, piece),
-        pendingPerConnection=min(limits.pendingPerConnection, piece),
-    )
-
-
-def pieces(deposits: Iterable[Deposit], most: int) -> Iterator[list[Deposit]]:
-    """Deposits in order, cut into transactions."""
-    piece: list[Deposit] = []
-    octets = 0
-    for deposit in deposits:
-        if piece and octets + len(deposit.octets) > most:
-            yield piece
-            piece, octets = [], 0
-        piece.append(deposit)
-        octets += len(deposit.octets)
-    if piece:
-        yield piece
-
-
-class Reserve:
-    """
-    The file that keeps the last of the room.
-    """
-
-    def __init__(self, path: Path, octets: int) -> None:
-        """
-        @param path: of the journal.
-        """
-        self.path = path.with_name(path.name + "-reserve")
-        self.octets = octets
-        self._has = _allocated(self.path)
-
-    @property
-    def isHeld(self) -> bool:
-        """Whether it is allocated. A slightly smaller one counts: the disk may have grown."""
-        return self._has >= self.octets * 3 // 4
-
-    @property
-    def lacks(self) -> int:
-        """Octets that must stay free for it."""
-        return 0 if self.isHeld else self.octets - self._has
-
-    def take(self) -> None:
-        """Allocate it, if there is room."""
-        descriptor = self._open(os.O_CREAT)
-        if descriptor is None:
-            return
-        try:
-            os.posix_fallocate(descriptor, 0, self.octets)
-            os.ftruncate(descriptor, self.octets)
-            self._has = self.octets
-        except OSError:
-            os.ftruncate(descriptor, 0)
-            self._has = 0
-        finally:
-            os.close(descriptor)
-
-    def giveUp(self) -> bool:
-        """
-        Give its room to whoever writes next.
-
-        @return: whether there was any.
-        """
-        self._has = 0
-        if not sizeOf(self.path):
-            return False
-        descriptor = self._open(0)
-        if descriptor is None:
-            return False
-        try:
-            os.ftruncate(descriptor, 0)
-        except OSError:
-            return False
-        finally:
-            os.close(descriptor)
-        return True
-
-    def _open(self, flags: int) -> int | None:
-        """Open it, if it is a file of ours and of no other name; others may plant one."""
-        flags |= os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        try:
-            descriptor = os.open(self.path, flags, 0o600)
-        except OSError:
-            return None
-        status = os.fstat(descriptor)
-        isOurs = status.st_uid == os.geteuid() and status.st_nlink == 1
-        if stat.S_ISREG(status.st_mode) and isOurs:
-            return descriptor
-        os.close(descriptor)
-        return None
 
 
 class Space:

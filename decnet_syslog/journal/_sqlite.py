@@ -50,10 +50,12 @@ from ._filenames import NameTable
 from ._gaps import GAPS_KEPT
 from ._places import SIZES, SegmentSizes
 from ._promise import JournalBlocked
+from ._reserve import Reserve
 from ._schema import journalSchema
 from ._segmentfile import SegmentsFailed
 from ._segments import Segments
-from ._space import Reserve, Space, pieces
+from ._shares import pieces
+from ._space import Space
 from ._stored import KeptOctets
 from ._streams import CachedPosition, StoredStreams
 from ._tidying import Tidying, useVacuum

@@ -14,7 +14,8 @@ from __future__ import annotations
 import sqlite3
 
 from ._segments import Segments
-from ._space import MIB, Space
+from ._shares import MIB
+from ._space import Space
 
 __all__ = ["Tidying", "useVacuum"]
 

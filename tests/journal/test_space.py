@@ -25,10 +25,11 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.durable import BLOCKED, isFull, whyBlocked
-from decnet_syslog.journal import _space as space
+from decnet_syslog.journal._diskfiles import available
 from decnet_syslog.journal._groupcommit import GroupCommit
 from decnet_syslog.journal._places import SegmentSizes
-from decnet_syslog.journal._space import MIB, DiskShares, Reserve, fitting, pieces
+from decnet_syslog.journal._reserve import Reserve
+from decnet_syslog.journal._shares import MIB, DiskShares, fitting, pieces
 from decnet_syslog.journal._sqlite import Journal, JournalFull
 from decnet_syslog.journal._upkeep import TIDY_S
 from decnet_syslog.journal._values import Batch, Cursor, Deposit, StreamLease
@@ -264,7 +265,7 @@ class SmallDiskTests(SynchronousTestCase):
                 sender.send()
                 journal.giveBack()
             # Everything that may be in memory by then fits.
-            waiting = fitting(Limits(), space.available(journal.path)).pending
+            waiting = fitting(Limits(), available(journal.path)).pending
             for _ in range(waiting // 100_000):
                 sender.send()
             self.release(journal)
