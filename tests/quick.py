@@ -32,6 +32,7 @@ LEFT_OUT = {
     "commands.test_tail": PROGRAMS,
     "configuration.test_configuration": PROGRAMS,
     "configuration.test_decnet": PROGRAMS,
+    "configuration.test_reread": PROGRAMS,
     "contracts.test_journal": PROGRAMS,
     "conversations.test_balanced": PROGRAMS,
     "conversations.test_containers": PROGRAMS,
