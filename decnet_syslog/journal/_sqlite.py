@@ -22,9 +22,9 @@ WAL database that two connections write and checkpoint. Any error except "no spa
 process (L{JournalFailed}): after a failed fsync the kernel may have dropped the octets and
 may report success the next time.
 
-This module has the transactions. The changes to the tables are in C{streams}, C{batches},
-C{cursors} and C{eras}, which know no transactions: this module notifies them when one is
-committed or undone, so that their caches follow.
+This module is what others use. L{decnet_syslog.journal._transactions} and
+L{decnet_syslog.journal._committing} have the transactions; C{_streams}, C{_batches}, C{_cursors}
+and C{_eras} have the changes to the tables.
 
 Everything here blocks. L{decnet_syslog.journal._groupcommit} calls it from one thread.
 """
@@ -32,38 +32,29 @@ Everything here blocks. L{decnet_syslog.journal._groupcommit} calls it from one 
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import uuid4
 
-from ..database import STRANGE, DatabaseKind, NoSpace, openDatabase
-from ..durable import StorageFailed, isFull, whyBlocked
+from ..database import NoSpace, openDatabase
+from ..durable import StorageFailed, isFull
 from ..limits import Limits
-from ..wire import NUMBER_MAX
-from ._batches import BatchTable, Released, placesOf
-from ._cursors import CursorTable
+from ._batches import placesOf
+from ._committing import Committing
 from ._eras import EraTable
-from ._filenames import NameTable
-from ._gaps import GAPS_KEPT
+from ._errors import KIND, JournalFailed, JournalFull
 from ._places import SIZES, SegmentSizes
-from ._promise import JournalBlocked
 from ._reserve import Reserve
 from ._schema import journalSchema
-from ._segmentfile import SegmentsFailed
 from ._segments import Segments
-from ._shares import pieces
 from ._space import Space
-from ._stored import KeptOctets
-from ._streams import CachedPosition, StoredStreams
-from ._tidying import Tidying, useVacuum
+from ._tidying import useVacuum
 from ._values import (
     Absence,
     Batch,
     Cursor,
-    Deposit,
     Mark,
     OpenRequest,
     StreamLease,
@@ -72,33 +63,12 @@ from ._values import (
 
 __all__ = ["Journal", "JournalFailed", "JournalFull"]
 
-T = TypeVar("T")
 J = TypeVar("J", bound="Journal")
 
 PAGE_OCTETS = 4096
 
-_KIND = DatabaseKind(
-    "the journal",
-    "give --journal a file in a directory that this user can write",
-    "is another decnet-listener running?",
-    "restore it from a backup, or move it away together with its -wal and -segments: every"
-    " worker then sends the lines again that are still on its disk",
-)
 
-
-class JournalFull(JournalBlocked):
-    """There is no space for a commit. Nothing was committed; try again later."""
-
-
-class _NotWritten(Exception):
-    """Octets could not be written to a segment. The transaction is undone."""
-
-
-class JournalFailed(StorageFailed):
-    """The journal cannot be trusted any more: stop, and acknowledge nothing."""
-
-
-class Journal:
+class Journal(Committing):
     """
     The journal database.
 
@@ -112,53 +82,6 @@ class Journal:
 
     turns = 0
     refusals: Mapping[tuple[str, str], tuple[str, str]] = MappingProxyType({})
-
-    def __init__(
-        self,
-        path: Path,
-        connection: sqlite3.Connection,
-        streamsPerWorkerMax: int,
-        space: Space,
-        segments: Segments,
-    ) -> None:
-        """Use L{open} instead."""
-        self.path = path
-        self._db = connection
-        self.identity = str(self._one("SELECT value FROM meta WHERE key = 'identity'"))
-        self._cursorTable = CursorTable(connection)
-        self._eras = EraTable(connection)
-        self._kept = KeptOctets(connection, streamsPerWorkerMax, GAPS_KEPT)
-        self._names = NameTable(
-            connection,
-            self._kept,
-            lambda seq: seq <= self._cursorTable.released,
-            self._eras.mark.number,
-        )
-        self._segments = segments
-        self._batches = BatchTable(connection, self._names, segments)
-        self._streams = StoredStreams(
-            connection,
-            streamsPerWorkerMax,
-            self._isDelivered,
-            self._batches.forget,
-            self._names,
-            self._kept,
-            self._eras.mark.number,
-        )
-        self._batches.committed(self._kept.committed(), {})
-        self._space = space
-        self._tidying = Tidying(connection, space, segments)
-        self._tidying.used(self.octets)
-        # The deposits of a blocked commit, and the batches made of them so far.
-        self._partial: tuple[Sequence[Deposit], list[Batch | None]] = (), []
-        self._writtenSince = 0
-        # Whether a transaction has begun.
-        self._isChanging = False
-        # Batches up to here are deleted.
-        self._releasedTo = self._cursorTable.released
-        self.capacity = NUMBER_MAX
-        self._look()
-        self.hasSpare = self._hasSpare()
 
     @classmethod
     def open(
@@ -200,9 +123,7 @@ class Journal:
                 raise
 
         def opened() -> J:
-            return openDatabase(
-                path, _KIND, journalSchema(), prepare, make, PAGE_OCTETS
-            )
+            return openDatabase(path, KIND, journalSchema(), prepare, make, PAGE_OCTETS)
 
         try:
             try:
@@ -219,11 +140,6 @@ class Journal:
         """Close the files. SQLite checkpoints and removes the WAL."""
         self._segments.close()
         self._db.close()
-
-    @property
-    def octets(self) -> int:
-        """The size in the file of all batches that are not deleted yet."""
-        return self._batches.octets
 
     @property
     def octetsOf(self) -> Mapping[str, int]:
@@ -299,248 +215,6 @@ class Journal:
         """See L{decnet_syslog.journal._promise.IJournal.holds}."""
         return self._asked(lambda: self._eras.holds(mark))
 
-    def commit(
-        self, deposits: Sequence[Deposit], cursors: Iterable[Cursor] = ()
-    ) -> list[Batch | None]:
-        """
-        Commit deposits and the outputs' cursors in one transaction; in several, in order, when
-        the deposits are long or room is short.
-
-        @return: for each deposit its batch; C{None} if it was stale, or followed a stale one
-            of the same connection.
-        @raise JournalFull: call again, with the same deposits. The journal remembers which of
-            them are committed and does not commit these again.
-        @raise JournalFailed: nothing may be acknowledged any more.
-        """
-        left = list(cursors)
-        if not deposits:
-            self._transact((), left, set())
-            return []
-        before, done = self._partial
-        self._partial = (), []
-        if any(a is not b for a, b in zip(before, deposits[: len(done)], strict=False)):
-            done = []
-        senders = [(d.provenance.worker, d.provenance.address) for d in deposits]
-        stale = {
-            sender
-            for sender, batch in zip(senders, done, strict=False)
-            if batch is None
-        }
-        done = list(done)
-        try:
-            for piece in pieces(deposits[len(done) :], self._space.budget.piece):
-                done += self._commitPiece(piece, left, stale)
-                left.clear()
-        except JournalFull:
-            self._partial = deposits, done
-            raise
-        return done
-
-    def _commitPiece(
-        self, piece: Sequence[Deposit], left: list[Cursor], stale: set[tuple[str, str]]
-    ) -> list[Batch | None]:
-        """
-        Commit a piece in one transaction: its octets in segments if they are many, or if rows
-        have no room for them.
-
-        @param left: as for L{_makeSure}.
-        @param stale: as for L{_transact}.
-        @raise JournalFull: there is room in neither.
-        """
-        octets = sum([len(deposit.octets) for deposit in piece])
-        inRows = self._cost(piece, isPlaced=False)
-        isLarge = octets >= self._segments.sizes.commitMin or not self._space.has(
-            inRows
-        )
-        if isLarge:
-            # First: this may release batches, and return segments to the disk.
-            self._makeSure(self._cost(piece, isPlaced=True), left)
-            if self._reserve(octets):
-                try:
-                    return self._transact(piece, left, stale, isPlaced=True)
-                except _NotWritten:
-                    # SQLite tries, and says why it cannot.
-                    pass
-        self._makeSure(inRows, left)
-        return self._transact(piece, left, stale)
-
-    def _reserve(self, octets: int) -> bool:
-        """Whether there is room for octets in segments."""
-        try:
-            return self._segments.reserve(octets)
-        except SegmentsFailed as error:
-            raise JournalFailed(str(error)) from error
-
-    def _cost(self, piece: Sequence[Deposit], isPlaced: bool) -> int:
-        """The octets of the pages that a piece needs."""
-        octets = sum([self._batches.rowOctets(deposit, isPlaced) for deposit in piece])
-        return self._space.cost(octets, len(piece))
-
-    def _makeSure(self, octets: int, cursors: list[Cursor]) -> None:
-        """
-        Make room for pages of C{octets}.
-
-        @param cursors: the outputs' cursors: without deposits they fit, and free room. The
-            list is emptied when they are committed.
-        @raise JournalFull: the pages do not fit.
-        """
-        if self._space.has(octets):
-            return
-        if cursors:
-            self._transact((), cursors, set())
-            cursors.clear()
-        # A killed process may have left batches that every output has.
-        self._release()
-        self._checkpoint()
-        self._segments.shrink(everything=True)
-        if not self._space.has(octets):
-            self._look()
-            self.hasSpare = self._hasSpare()
-            raise JournalFull(f"no space for the journal {self.path}")
-
-    def _transact(
-        self,
-        deposits: Sequence[Deposit],
-        cursors: Sequence[Cursor],
-        stale: set[tuple[str, str]],
-        isPlaced: bool = False,
-    ) -> list[Batch | None]:
-        """
-        Commit in one transaction. Cursors may use the room of the reserve, too.
-
-        @param stale: the connections that sent a stale deposit.
-        @param isPlaced: whether the octets go to segments, which are reserved.
-        @raise _NotWritten: they cannot be written there. Nothing was committed.
-        """
-        try:
-            return self._transactOnce(deposits, cursors, stale, isPlaced)
-        except JournalFull:
-            # Another program took the room after we looked, or a quota is used up.
-            self._space.reserve.giveUp()
-            self._checkpoint()
-            if cursors:
-                self._transactOnce((), cursors, set(), False)
-            if deposits or not cursors:
-                raise
-        return []
-
-    def _transactOnce(
-        self,
-        deposits: Sequence[Deposit],
-        cursors: Sequence[Cursor],
-        stale: set[tuple[str, str]],
-        isPlaced: bool,
-    ) -> list[Batch | None]:
-        added: Counter[str] = Counter()
-        rowOctets = 0
-        batches: list[Batch | None] = []
-        moved = dict(self._cursorTable.seqs)
-        positions: dict[int, CachedPosition] = {}
-        last = 0
-        self._begin()
-        try:
-            for deposit in deposits:
-                sender = deposit.provenance.worker, deposit.provenance.address
-                batch = None
-                if deposit.grant is None or sender not in stale:
-                    batch, inRow, inSegments = self._insert(
-                        deposit, positions, isPlaced
-                    )
-                batches.append(batch)
-                if batch is None:
-                    # The forwarder sends this deposit again, and then the later ones.
-                    stale.add(sender)
-                else:
-                    added[deposit.provenance.worker] += inRow + inSegments
-                    rowOctets += inRow
-                    last = batch.seq
-            for cursor in cursors:
-                self._cursorTable.save(cursor)
-                moved[cursor.output] = cursor.seq
-            if moved != self._cursorTable.seqs:
-                self._streams.released(min(moved.values()))
-            if last:
-                self._eras.begin()
-        except sqlite3.DatabaseError as error:
-            raise self._failure(error) from error
-        # Rows must not be on disk before their octets.
-        self._writeOctets()
-        self._commit(rowOctets)
-        # A transaction without changes is not synced.
-        self._segments.committed(isSynced=bool(last or cursors))
-        if last:
-            self._eras.committed(last)
-        self._streams.committed(positions, last)
-        self._cursorTable.seqs = moved
-        added.update(self._kept.committed())
-        self._names.committed()
-        self._batches.committed(added, {})
-        if self._cursorTable.released > self._releasedTo:
-            self._release()
-        self._tidying.used(self.octets)
-        if cursors:
-            # Only a release leaves pages to give back.
-            self.hasSpare = self._hasSpare()
-        return batches
-
-    def _writeOctets(self) -> None:
-        """
-        Bring the octets of this transaction's places to disk.
-
-        @raise _NotWritten: the transaction is undone.
-        @raise JournalFailed: the sync has failed.
-        """
-        try:
-            isWritten = self._segments.write()
-        except SegmentsFailed as error:
-            raise JournalFailed(str(error)) from error
-        if not isWritten:
-            try:
-                self._undo()
-            except sqlite3.DatabaseError as error:
-                raise JournalFailed(f"{type(error).__name__}: {error}") from error
-            raise _NotWritten
-
-    def _release(self) -> None:
-        """
-        Delete the batches that every output has, in steps that need little room each.
-
-        The deletion is not synced: a power cut brings back only batches before the cursors, which
-        are deleted again. Without room a later commit does it.
-        """
-        released = self._cursorTable.released
-        space = self._space
-        needed = space.cost(space.budget.piece, 0)
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        try:
-            while True:
-                if not space.canWrite(needed):
-                    self._checkpoint()
-                try:
-                    removed = self._releaseOnce(released)
-                except JournalFull:
-                    space.reserve.giveUp()
-                    self._checkpoint()
-                    removed = self._releaseOnce(released)
-                if not removed.octetsOf:
-                    break
-                self._batches.committed({}, removed.octetsOf)
-                self._segments.released(removed.places)
-            self._releasedTo = released
-        except JournalFull:
-            pass
-        finally:
-            self._db.execute("PRAGMA synchronous = FULL")
-
-    def _releaseOnce(self, seq: int) -> Released:
-        self._begin()
-        try:
-            removed = self._batches.release(seq, self._space.budget.piece)
-        except sqlite3.DatabaseError as error:
-            raise self._failure(error) from error
-        self._commit()
-        return removed
-
     def read(self, after: int, costMax: int) -> list[Batch]:
         """
         The batches with a C{seq} greater than C{after}, in order; at least one if there is one.
@@ -577,44 +251,6 @@ class Journal:
         self._commit()
         return absences
 
-    def _insert(
-        self, deposit: Deposit, positions: dict[int, CachedPosition], isPlaced: bool
-    ) -> tuple[Batch | None, int, int]:
-        """
-        Move a stream, and add its batch.
-
-        @return: the batch, its size in the database, and in segments. C{None}: it is stale.
-        """
-        grant, checksums = deposit.grant, None
-        if grant is not None:
-            checksums = self._streams.advance(deposit, grant, positions)
-            if checksums is None:
-                return None, 0, 0
-        place = None
-        if isPlaced and deposit.octets and deposit.reason is None:
-            place = self._segments.place(deposit.octets)
-        batch = self._batches.insert(deposit, place, checksums)
-        inRow = self._batches.rowOctets(deposit, place is not None)
-        return batch, inRow, 0 if place is None else place.octets
-
-    def _isDelivered(self, row: int) -> bool:
-        """Whether every output has all batches of a stream."""
-        return self._batches.lastOf(row) <= self._cursorTable.released
-
-    def _asked(self, question: Callable[[], T]) -> T:
-        """Query the tables outside of a transaction."""
-        try:
-            return question()
-        except sqlite3.DatabaseError as error:
-            raise self._failure(error) from error
-        except SegmentsFailed as error:
-            raise JournalFailed(str(error)) from error
-        except STRANGE as error:
-            # No program has written such a row.
-            raise JournalFailed(
-                f"the journal {self.path} is damaged ({error}): {_KIND.remedy}"
-            ) from error
-
     def giveBack(self) -> bool:
         """
         Measure the free room, and return some unused pages to the disk.
@@ -642,93 +278,3 @@ class Journal:
         self._look()
         self.hasSpare = self._hasSpare()
         return more
-
-    def _hasSpare(self) -> bool:
-        return self._tidying.isDue(self.octets) or self._space.isScarce
-
-    def _look(self) -> None:
-        """Compute the capacity from the room on the disk."""
-        self._space.measure()
-        room = self._space.capacity
-        if room:
-            # Rows need some, too.
-            room += self._segments.unusedOctets
-        self.capacity = min(NUMBER_MAX, self.octets + room)
-
-    def _one(self, query: str) -> Any:
-        (value,) = self._db.execute(query).fetchone()
-        return value
-
-    def _begin(self) -> None:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._isChanging = True
-        except sqlite3.DatabaseError as error:
-            raise self._failure(error) from error
-
-    def _commit(self, octets: int = 0) -> None:
-        try:
-            self._db.execute("COMMIT")
-            self._isChanging = False
-        except sqlite3.DatabaseError as error:
-            raise self._failure(error) from error
-        self._writtenSince += octets
-        self._space.written(octets)
-        if self._space.isCheckpointDue:
-            self._checkpoint()
-
-    def _checkpoint(self, truncate: bool = False) -> None:
-        """
-        Copy the WAL's pages to their places in the database.
-
-        @param truncate: also give the WAL's room back.
-        """
-        reserve = self._space.reserve
-        while True:
-            mode = "TRUNCATE" if truncate or reserve.lacks else "PASSIVE"
-            try:
-                _, length, copied = self._db.execute(
-                    f"PRAGMA wal_checkpoint({mode})"
-                ).fetchone()
-            except sqlite3.DatabaseError as error:
-                if not isFull(error, self.path):
-                    raise self._failure(error) from error
-                if reserve.giveUp():
-                    continue
-                # The next commit tries again. Until then the WAL grows, or is full as well.
-                return
-            self._space.checkpointed()
-            if length == copied:
-                # SQLite has synced the WAL, and then the database.
-                self._segments.synced()
-            if reserve.lacks:
-                # The WAL's room is free now.
-                self._look()
-            return
-
-    def _failure(self, error: sqlite3.DatabaseError) -> Exception:
-        """Undo the transaction, and turn an error of SQLite into one of ours."""
-        why = whyBlocked(error, self.path)
-        try:
-            self._undo()
-        except sqlite3.DatabaseError:
-            why = None
-        if why is not None:
-            return JournalFull(f"{why} for the journal {self.path}")
-        return JournalFailed(f"{type(error).__name__}: {error}")
-
-    def _undo(self) -> None:
-        """
-        Undo the transaction, if one has begun.
-
-        @raise sqlite3.DatabaseError: that has failed.
-        """
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
-        if self._isChanging:
-            # SQLite may have undone it by itself.
-            self._isChanging = False
-            self._segments.undone()
-            self._kept.undone()
-            self._names.undone()
-            self._streams.undone()
