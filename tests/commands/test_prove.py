@@ -12,7 +12,7 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.cli import main
-from decnet_syslog.commands import prove
+from decnet_syslog.commands import trial
 from decnet_syslog.commands.pair import countLines
 from decnet_syslog.commands.verify import Difference, compare
 from decnet_syslog.wire._gap import GapRecord, renderGapRecord
@@ -31,7 +31,7 @@ class ControlTests(SynchronousTestCase):
     def test_controlCountsWrittenAsDelivered(self) -> None:
         """A forwarder in the control run counts written octets as delivered."""
         self.patch(protocol, "kernelUnsent", protocol.kernelUnsent)
-        mistake, run, _ = prove.CONTROL.partition("from twisted")
+        mistake, run, _ = trial.CONTROL.partition("from twisted")
         self.assertTrue(run)
         exec(mistake, {})
         connection = protocol.ForwarderProtocol()
