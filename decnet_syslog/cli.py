@@ -33,6 +33,10 @@ COMMANDS = (
     ("request", "Make a key on a worker, and a request for its certificate."),
     ("install", "Put certificates in their place on a worker."),
     (
+        "offset",
+        "Hand over how far a log is shipped, to DECNET's own forwarder or from it.",
+    ),
+    (
         "revoke",
         "Make masters refuse a worker's certificate, and close its connections.",
     ),

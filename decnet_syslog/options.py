@@ -123,6 +123,10 @@ class Described(usage.Options):
     def _suggested(self, error: usage.UsageError) -> usage.UsageError:
         """The error; if it is about an unknown command, with the nearest one."""
         _, found, word = str(error).partition("Unknown command: ")
+        unknown = re.fullmatch(r"option (--[^ ]+) not recognized", str(error))
+        if unknown:
+            known = [f"--{name.rstrip('=')}" for name in self.longOpt]
+            return usage.UsageError(f"{error}{nearest(unknown[1], known)}")
         if not found:
             return error
         commands = [name for name, *_ in getattr(self, "subCommands", ())]

@@ -10,7 +10,6 @@ import importlib.util
 import json
 import posixpath
 import re
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +19,6 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.cli import Options
-from decnet_syslog.files import AcknowledgedPosition, Content, Life, StateStore
 from decnet_syslog.master.tap import Options as ListenerOptions
 from decnet_syslog.wire._gap import GapRecord, renderGapRecord
 from decnet_syslog.wire._record import Provenance
@@ -138,42 +136,6 @@ class NewsTests(SynchronousTestCase):
 
 class ClaimTests(SynchronousTestCase):
     """Instructions and facts in the documentation are true."""
-
-    def test_returnToDecnet(self) -> None:
-        """The documented SQL statement gives DECNET's forwarder our offset."""
-        directory = Path(self.mktemp()).resolve()
-        directory.mkdir(parents=True)
-        path = directory / "forwarder.db"
-        with sqlite3.connect(path) as db:
-            db.execute(
-                "CREATE TABLE forwarder_offset"
-                " (key TEXT PRIMARY KEY, offset INTEGER NOT NULL)"
-            )
-            db.execute("INSERT INTO forwarder_offset VALUES ('default', 5)")
-        db.close()
-        store = StateStore.open(path)
-        authority = ("6" * 32, "w1")
-        store.meet(authority, None)
-        old = Content("5" * 32, 0, "/log", life=Life.ENDED)
-        new = Content("5" * 32, 1, "/log")
-        store.save(
-            [old, new],
-            [
-                (authority, old.key, AcknowledgedPosition(*old.key, 900)),
-                (authority, new.key, AcknowledgedPosition(*new.key, 77)),
-            ],
-        )
-        store.close()
-        text = (DOCS / "swapping.rst").read_text("utf-8")
-        found = re.search(r'forwarder\.db "(UPDATE .*?)"', text, re.S)
-        assert found is not None
-        db = sqlite3.connect(path)
-        self.addCleanup(db.close)
-        db.execute(found[1])
-        self.assertEqual(
-            db.execute("SELECT key, offset FROM forwarder_offset").fetchall(),
-            [("default", 77)],
-        )
 
     def table(self, start: str, end: str) -> list[str]:
         """The names in a table of the reference, in order."""

@@ -6,6 +6,7 @@ from ._archives import RESERVE_OCTETS, openArchive, openRegular, unpacking
 from ._chunks import Chunk, FinalLine, GapChunk, LineChunk
 from ._codecs import codecOf, decoderFor, whyUnreadable
 from ._contents import AcknowledgedPosition, Content, ContentKey, Life, Proof
+from ._decnetoffset import hasOurState, readDecnetOffset, writeDecnetOffset
 from ._directories import DirectoryCache
 from ._errors import BadOctets, CannotDecode
 from ._followed import FILES_MAX, FollowedFiles
@@ -69,6 +70,7 @@ __all__ = [
     "codecOf",
     "compressionOf",
     "decoderFor",
+    "hasOurState",
     "identify",
     "isOpenForWriting",
     "isRotatedOf",
@@ -77,8 +79,10 @@ __all__ = [
     "openLog",
     "openRegular",
     "outline",
+    "readDecnetOffset",
     "rotationsOf",
     "stemsOf",
     "unpacking",
     "whyUnreadable",
+    "writeDecnetOffset",
 ]

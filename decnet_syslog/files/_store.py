@@ -11,6 +11,7 @@ With a plain receiver, the position here is the only one. What must be true:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 from ._contents import AcknowledgedPosition, Content, ContentKey
@@ -45,6 +46,28 @@ class StateStore(ContentTable, JournalTable):
                 )
             self._saveContents(contents)
             self._savePositions(positions)
+
+    def reached(self) -> dict[str, int]:
+        """For each followed log: how much of its present content any master has acknowledged."""
+        rows = self._db.execute(
+            "SELECT content.name, max(content.origin, coalesce(max(position.offset), 0))"
+            " FROM content LEFT JOIN position USING (stream, generation)"
+            " WHERE content.life = 'live' GROUP BY content.name ORDER BY content.name"
+        )
+        return {os.fsdecode(name): offset for name, offset in rows}
+
+    def importOffset(self, offset: int) -> None:
+        """Begin at an offset of DECNET's own forwarder; only before any content is on record."""
+        assert self.isFresh
+        with self.transaction():
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS forwarder_offset"
+                " (key TEXT PRIMARY KEY, offset INTEGER NOT NULL)"
+            )
+            self._db.execute(
+                "INSERT OR REPLACE INTO forwarder_offset VALUES ('default', ?)",
+                (offset,),
+            )
 
     def forget(self, keys: Iterable[ContentKey]) -> None:
         """Delete records, and every journal's positions in these contents."""

@@ -31,6 +31,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from twisted.logger import Logger
+
 from ..errors import UserError
 from ..journal import Batch, Cursor
 from ..private import openPrivate
@@ -61,6 +63,8 @@ class ListenerLock:
     The lock that a listener and its children hold as long as one of them lives.
     """
 
+    _log = Logger()
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self.descriptor: int | None = None
@@ -77,6 +81,7 @@ class ListenerLock:
             "it is next to --journal: choose a directory that this user can write",
         )
         deadline = time.monotonic() + patience
+        isWaiting = False
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,6 +91,14 @@ class ListenerLock:
                     raise UserError(
                         f"{self._path} is locked: is another decnet-listener running?"
                     ) from None
+                if not isWaiting:
+                    isWaiting = True
+                    self._log.info(
+                        "waiting for up to {seconds:.0f} s for {path}: another decnet-listener, or"
+                        " a child of one, holds it",
+                        seconds=patience,
+                        path=str(self._path),
+                    )
                 time.sleep(0.02)
             else:
                 self.descriptor = descriptor

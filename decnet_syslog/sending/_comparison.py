@@ -190,7 +190,8 @@ class Comparison:
                 match = yield from identify(
                     content,
                     self._candidates(content, stream.refused),
-                    known if known > content.content.origin else 0,
+                    # Nor does it have less than what DECNET's own forwarder sent before us.
+                    known,
                 )
             except OSError as error:
                 content.trouble = error.strerror or str(error)

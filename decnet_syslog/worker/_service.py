@@ -99,7 +99,7 @@ class ForwarderService(Service):
         super().startService()  # type: ignore[no-untyped-call]
         filesMax = filesThatFit(self._settings.filesMax)
         self._signals.ignore()
-        self._store = openState(self._settings.statePath)
+        self._store = openState(self._settings.statePath, self._settings.decnetPath)
         self._files = FollowedFiles(
             self._settings.patterns,
             self._store,

@@ -27,6 +27,7 @@ class ForwarderSettings:
     @ivar filesMax: the number of files to follow at most.
     @ivar rotated: patterns of rotated files in other directories or under other names.
     @ivar chunkOctets: how much is read and sent at a time.
+    @ivar decnetPath: the database of DECNET's own forwarder, whose offset counts at first.
     @ivar resendToNewMaster: whether a master with another journal gets everything on disk.
     """
 
@@ -40,3 +41,4 @@ class ForwarderSettings:
     rotated: Sequence[str] = ()
     chunkOctets: int = CHUNK_OCTETS
     resendToNewMaster: bool = True
+    decnetPath: Path | None = None

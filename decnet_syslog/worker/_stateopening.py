@@ -9,23 +9,48 @@ from twisted.logger import Logger
 
 from ..durable import EXIT_STORAGE, StorageFailed
 from ..errors import UserError
-from ..files import StateStore
+from ..files import StateStore, hasOurState, readDecnetOffset
 
 __all__ = ["openState"]
 
 _log = Logger()
 
 
-def openState(path: Path) -> StateStore:
+def openState(path: Path, decnetPath: Path | None = None) -> StateStore:
     """
     Open or create the state database.
 
+    @param decnetPath: the database of DECNET's own forwarder, if it is another file: its offset
+        counts as long as we have no state.
     @raise SystemExit: it cannot be used; the message has the reason and the remedy.
     """
     try:
-        return StateStore.open(path, _failed, _wasSetAside)
+        store = StateStore.open(path, _failed, _wasSetAside)
+        try:
+            if store.isFresh and store.legacyOffset() is None:
+                _takeOver(store, decnetPath)
+        except BaseException:
+            store.close()
+            raise
+        return store
     except UserError as error:
         raise SystemExit(f"decnet-forwarder: {error}") from None
+
+
+def _takeOver(store: StateStore, decnetPath: Path | None) -> None:
+    """Begin where DECNET's own forwarder ended, unless that database has become ours since."""
+    if decnetPath is None or not decnetPath.exists():
+        return
+    if decnetPath.samefile(store.path) or hasOurState(decnetPath):
+        return
+    offset = readDecnetOffset(decnetPath)
+    if offset:
+        store.importOffset(offset)
+        _log.info(
+            "beginning at {offset}, where DECNET's own forwarder ended ({path})",
+            offset=offset,
+            path=str(decnetPath),
+        )
 
 
 def _failed(failed: StorageFailed) -> None:

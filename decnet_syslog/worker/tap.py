@@ -332,6 +332,7 @@ def makeService(options: Options) -> IService:
             rotated=options.rotated,
             chunkOctets=options["batch-bytes"],
             resendToNewMaster=options["on-new-master"] == "resend",
+            decnetPath=directory(options["agent-dir"]) / "forwarder.db",
         ),
         directory=records,
         workerName=lambda: _nameOf(renewal.bundle),

@@ -1,0 +1,207 @@
+"""decnet-syslog offset: how far DECNET's own forwarder and ours are, for a change between them."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from twisted.python import usage
+
+from ..errors import UserError
+from ..files import (
+    StateStore,
+    hasOurState,
+    readDecnetOffset,
+    writeDecnetOffset,
+)
+from ..options import Described, directory, fromEnvironment
+from ..trust import showText
+from .request import ENVIRONMENT
+
+__all__ = ["Options", "run"]
+
+ACTIONS = ("show", "export", "import")
+
+
+class Options(Described):
+    """Options of offset."""
+
+    synopsis = "show|export|import [options]"
+    longdesc = """\
+Show, or hand over, how far a worker's log is delivered, when DECNET's own forwarder and this one
+take turns. Both forwarders must be stopped.
+
+  show     both offsets, and which forwarder is ahead
+  export   give DECNET's forwarder our offset, before it is started again
+  import   begin at DECNET's offset, after it has shipped further: our older state is set aside.
+           Other files continue where the master has them
+
+Examples:
+    decnet-syslog offset show --agent-dir /etc/decnet/agent
+    decnet-syslog offset export --agent-dir /etc/decnet/agent \\
+        --state-db /var/lib/decnet-syslog/forwarder.db"""
+
+    optParameters = [
+        [
+            "agent-dir",
+            None,
+            None,
+            "Directory of the certificates [DECNET_AGENT_DIR, ~/.decnet/agent]",
+        ],
+        ["state-db", None, None, "Our state database [forwarder.db in --agent-dir]"],
+        [
+            "decnet-db",
+            None,
+            None,
+            "DECNET's database [forwarder.db in --agent-dir]",
+        ],
+        ["log-file", None, None, "The log, if our state has several"],
+    ]
+
+    def parseArgs(self, action: str = "") -> None:
+        """What to do."""
+        self["action"] = action
+
+    def postOptions(self) -> None:
+        """Check the action, and fill in the defaults."""
+        if self["action"] not in ACTIONS:
+            raise usage.UsageError(f"give one of {', '.join(ACTIONS)} after offset")
+        fromEnvironment(self, "agent-dir", ENVIRONMENT, str, "~/.decnet/agent")
+        for name in ("state-db", "decnet-db"):
+            path = self[name]
+            self[name] = (
+                directory(self["agent-dir"]) / "forwarder.db"
+                if path is None
+                else directory(path)
+            )
+            if self[name].is_dir():
+                raise usage.UsageError(
+                    f"--{name} {self[name]} is a directory: give the path of a file in it"
+                )
+
+
+def _ours(options: Any) -> tuple[str, int] | None:
+    """
+    The log that our forwarder follows, and how much of it any master has acknowledged.
+
+    @raise UserError: the forwarder runs, or several logs are followed and none is named.
+    """
+    path: Path = options["state-db"]
+    if not path.exists() or not hasOurState(path):
+        return None
+    store = StateStore.open(path)
+    try:
+        reached = store.reached()
+    finally:
+        store.close()
+    wanted = options["log-file"]
+    if wanted is not None:
+        wanted = str(directory(wanted))
+        if wanted not in reached:
+            raise UserError(
+                f"our state has no log {showText(wanted, 200)}: it has"
+                f" {showText(', '.join(reached) or 'none', 300)}"
+            )
+        return wanted, reached[wanted]
+    if len(reached) > 1:
+        raise UserError(
+            f"our state has {len(reached)} logs, DECNET's forwarder one: add --log-file with"
+            f" one of {showText(', '.join(reached), 300)}"
+        )
+    return next(iter(reached.items()), None)
+
+
+def _show(ours: tuple[str, int] | None, theirs: int | None) -> int:
+    name, offset = ours if ours is not None else ("no log yet", None)
+    print(
+        f"decnet_syslog: {'none' if offset is None else offset} ({showText(name, 300)})"
+    )
+    print(f"DECNET:        {'none' if theirs is None else theirs}")
+    if offset is None or theirs is None or offset == theirs:
+        print("nothing to hand over" if offset == theirs else "only one has an offset")
+    elif offset > theirs:
+        print(
+            f"decnet_syslog is {offset - theirs} octets ahead: export before DECNET runs"
+        )
+    else:
+        print(
+            f"DECNET is {theirs - offset} octets ahead: import before decnet_syslog runs"
+        )
+    return 0
+
+
+def _export(options: Any, ours: tuple[str, int] | None, theirs: int | None) -> int:
+    if ours is None:
+        raise UserError(
+            f"{options['state-db']} has no state of a decnet_syslog forwarder: nothing to"
+            " export. Give --state-db"
+        )
+    name, offset = ours
+    if theirs is not None and theirs > offset:
+        raise UserError(
+            f"DECNET's offset {theirs} is ahead of ours, {offset}: exporting would make it"
+            " send lines again. Use import to go on from there"
+        )
+    writeDecnetOffset(options["decnet-db"], offset)
+    print(f"DECNET's forwarder continues at {offset} of {showText(name, 300)}")
+    return 0
+
+
+def _import(options: Any, ours: tuple[str, int] | None, theirs: int | None) -> int:
+    if theirs is None:
+        raise UserError(
+            f"{options['decnet-db']} has no offset of DECNET's forwarder: nothing to import."
+            " Give --decnet-db"
+        )
+    if ours is not None and ours[1] >= theirs:
+        print(f"nothing to do: we are at {ours[1]}, DECNET is at {theirs}")
+        return 0
+    path: Path = options["state-db"]
+    fresh = path.with_name(f"{path.name}.importing")
+    fresh.unlink(missing_ok=True)
+    # Complete and on disk before it takes the place of the old state: if this is killed, the
+    # forwarder finds the one or the other.
+    old = os.umask(0o077)
+    try:
+        writeDecnetOffset(fresh, theirs)
+    finally:
+        os.umask(old)
+    _sync(fresh)
+    log, index = Path(f"{path}-wal"), Path(f"{path}-shm")
+    if log.exists() and log.stat().st_size:
+        # A new database must not get the old one's log.
+        raise UserError(f"{log} is not empty: stop the forwarder, and try again")
+    if path.exists():
+        aside = path.with_name(f"{path.name}.before-import-{time.time_ns()}")
+        os.link(path, aside)
+        print(f"our old state is kept as {aside}")
+    os.replace(fresh, path)
+    # Left by a reader; nobody has the old database open, and the log is empty.
+    log.unlink(missing_ok=True)
+    index.unlink(missing_ok=True)
+    _sync(path.parent)
+    print(
+        f"our forwarder begins at {theirs}; what DECNET has shipped is not sent again"
+    )
+    return 0
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def run(options: Options) -> int:
+    """Run the command. The exit status."""
+    ours = _ours(options)
+    theirs = readDecnetOffset(options["decnet-db"])
+    if options["action"] == "show":
+        return _show(ours, theirs)
+    if options["action"] == "export":
+        return _export(options, ours, theirs)
+    return _import(options, ours, theirs)
