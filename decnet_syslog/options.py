@@ -74,7 +74,7 @@ def nearest(word: str, names: Iterable[str]) -> str:
     # Imported here, because no service needs it.
     from difflib import get_close_matches
 
-    # Names of one package are long; 120 characters are more than any of them.
+    # No name is longer than 120 characters.
     found = get_close_matches(word[:120].lower().replace("_", "-"), list(names), 1, 0.6)
     return f"; do you mean {found[0]}?" if found else ""
 
@@ -121,12 +121,10 @@ class Described(usage.Options):
         super().parseOptions(words)  # type: ignore[no-untyped-call]
 
     def _suggested(self, error: usage.UsageError) -> usage.UsageError:
-        """The error; if it is about an unknown command, with the nearest one."""
+        """The error; if it is about an unknown command or option, with the nearest one."""
+        if option := re.fullmatch(r"option --(\S+) not recognized", str(error)):
+            return usage.UsageError(f"{error}{nearest(option[1], self.longOpt)}")
         _, found, word = str(error).partition("Unknown command: ")
-        unknown = re.fullmatch(r"option (--[^ ]+) not recognized", str(error))
-        if unknown:
-            known = [f"--{name.rstrip('=')}" for name in self.longOpt]
-            return usage.UsageError(f"{error}{nearest(unknown[1], known)}")
         if not found:
             return error
         commands = [name for name, *_ in getattr(self, "subCommands", ())]

@@ -47,7 +47,7 @@ MISTAKES: list[tuple[str, str, str]] = [
     ("listner --port 1", "", "do you mean listener?"),
     ("config chek", "", "do you mean check?"),
     ("offset exprt", "", "show, export, import"),
-    ("--verson", "", "do you mean --version?"),
+    ("--verson", "", "do you mean version?"),
     ("enroll", "", "enroll"),
     ("install", "", "install BUNDLE"),
     ("revoke", "", "revoke"),

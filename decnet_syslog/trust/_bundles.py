@@ -135,7 +135,11 @@ class Bundle:
     def _lookDeeper(directory: Path) -> None:
         """Report a bundle that was copied one directory too deep."""
         # A hidden directory is an installation that did not end.
-        deeper = sorted(directory.glob("[!.]*/worker.crt"))
+        try:
+            deeper = sorted(directory.glob("[!.]*/worker.crt"))
+        except PermissionError:
+            # Reading the files reports it, with the remedy.
+            return
         if len(deeper) == 1 and not (directory / "worker.crt").exists():
             raise BundleError(
                 directory / "worker.crt",

@@ -133,7 +133,7 @@ class TurnsTests(PairTestCase):
         self.deliver(pair, worker, [*range(10, 20), 22, 23])
 
     def test_sameDatabase(self) -> None:
-        """The same with one database for both forwarders, as by default."""
+        """Both forwarders take turns with one database, as by default."""
         pair = self.pair()
         worker = pair.enroll("decky-01")
         decnet = worker.bundle / "forwarder.db"

@@ -215,6 +215,23 @@ class SampleTests(PairTestCase):
         self.assertEqual(self.lines(pair.logPath), written)
         self.assertEqual(self.lines(pair.jsonPath).count(b"\n"), 1500)
 
+    def test_besideDecnetsIngester(self) -> None:
+        """The example for DECNET's ingester rotates the raw file, and leaves the other alone."""
+        program = requirePeer("logrotate")
+        self.directory.chmod(0o755)
+        raw, record = self.directory / "master.log", self.directory / "master.json"
+        for path in (raw, record):
+            path.write_text("one\n")
+        file = self.configuration(
+            "logrotate-master-decnet", ("/var/log/decnet-syslog/master.log", raw)
+        )
+        command = [program, "-f", "-s", str(self.directory / "state"), str(file)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done)
+        self.assertEqual((self.directory / "master.log.1").read_text(), "one\n")
+        self.assertEqual(record.read_text(), "one\n")
+        self.assertNotIn("json {", file.read_text())
+
     def lines(self, path: Path) -> bytes:
         """The lines of a file and its rotated files, oldest first."""
         octets = b""

@@ -6,7 +6,7 @@ function __decnet_syslog_at
     for word in (commandline -opc)[2..-1]
         string match -q -- '-*' $word; and continue
         set -a words $word
-        contains -- "$words" '' 'demo' 'ca' 'ca init' 'ca show' 'ca replace' 'forwarder' 'listener' 'outputs' 'config' 'config check' 'config show' 'config show forwarder' 'config show listener' 'config show outputs' 'enroll' 'request' 'install' 'revoke' 'doctor' 'doctor forwarder' 'doctor listener' 'status' 'tail' 'verify' 'prove' 'completion' 'manual'
+        contains -- "$words" '' 'demo' 'ca' 'ca init' 'ca show' 'ca replace' 'forwarder' 'listener' 'outputs' 'config' 'config check' 'config show' 'config show forwarder' 'config show listener' 'config show outputs' 'enroll' 'request' 'install' 'offset' 'revoke' 'doctor' 'doctor forwarder' 'doctor listener' 'status' 'tail' 'verify' 'prove' 'completion' 'manual'
         and set found "$words"
     end
     test "$found" = "$argv[1]"
@@ -21,6 +21,7 @@ complete -c decnet-syslog -n "__decnet_syslog_at ''" -a config -d 'Check a confi
 complete -c decnet-syslog -n "__decnet_syslog_at ''" -a enroll -d 'Make the certificates of a worker or an operator'
 complete -c decnet-syslog -n "__decnet_syslog_at ''" -a request -d 'Make a key on a worker, and a request for its certificate'
 complete -c decnet-syslog -n "__decnet_syslog_at ''" -a install -d 'Put certificates in their place on a worker'
+complete -c decnet-syslog -n "__decnet_syslog_at ''" -a offset -d 'Hand over how far a log is shipped, to DECNET\'s own forwarder or from ...'
 complete -c decnet-syslog -n "__decnet_syslog_at ''" -a revoke -d 'Make masters refuse a worker\'s certificate, and close its connections'
 complete -c decnet-syslog -n "__decnet_syslog_at ''" -a doctor -d 'Find what would keep a forwarder or a listener from working'
 complete -c decnet-syslog -n "__decnet_syslog_at ''" -a status -d 'Show the state of a running listener or forwarder'
@@ -256,6 +257,12 @@ complete -c decnet-syslog -n "__decnet_syslog_at 'install'" -l agent-dir -r -d '
 complete -c decnet-syslog -n "__decnet_syslog_at 'install'" -l help -d 'Display this help and exit'
 complete -c decnet-syslog -n "__decnet_syslog_at 'install'" -l role -r -d 'The role that the bundle must have: worker, or operator [default: ...'
 complete -c decnet-syslog -n "__decnet_syslog_at 'install'" -l version -d 'Display the version and exit'
+complete -c decnet-syslog -n "__decnet_syslog_at 'offset'" -l agent-dir -r -d 'Directory of the certificates [DECNET_AGENT_DIR, ~/.decnet/agent]'
+complete -c decnet-syslog -n "__decnet_syslog_at 'offset'" -l decnet-db -r -d 'DECNET\'s database [forwarder.db in --agent-dir]'
+complete -c decnet-syslog -n "__decnet_syslog_at 'offset'" -l help -d 'Display this help and exit'
+complete -c decnet-syslog -n "__decnet_syslog_at 'offset'" -l log-file -r -d 'The log, if our state has several'
+complete -c decnet-syslog -n "__decnet_syslog_at 'offset'" -l state-db -r -d 'Our state database [forwarder.db in --agent-dir]'
+complete -c decnet-syslog -n "__decnet_syslog_at 'offset'" -l version -d 'Display the version and exit'
 complete -c decnet-syslog -n "__decnet_syslog_at 'revoke'" -l ca-dir -r -d 'Directory of the CA [default: ~/.decnet/ca]'
 complete -c decnet-syslog -n "__decnet_syslog_at 'revoke'" -l certificate -r -d 'PEM file of the certificate to revoke'
 complete -c decnet-syslog -n "__decnet_syslog_at 'revoke'" -l help -d 'Display this help and exit'
