@@ -31,7 +31,9 @@ from ._answers import (
     parseHeaders,
 )
 from ._bus import Bus, NoResponse
+from ._history import ERA
 from ._layout import REPLICAS, Layout
+from ._messages import ATTEMPT
 
 __all__ = ["EXPECTED", "JournalStream", "StreamFull"]
 
@@ -46,6 +48,10 @@ EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 
 # Maximum number of messages in one answer. Each is shorter than the maximum of a header.
 TAILS_AT_ONCE = 512
+
+# Maximum number of attempts to list last messages. The newest one may be replaced and removed
+# before the leader is asked about it.
+TAILS_ATTEMPTS_MAX = 3
 
 
 class JournalStream:
@@ -228,7 +234,31 @@ class JournalStream:
         raise JournalBlocked(f"JetStream refuses messages: {error[1]}")
 
     async def tails(self, subjects: str) -> list[StoredMessage]:
-        """Read the last message of each matching subject, without bodies, the oldest first."""
+        """
+        Read the last message of each matching subject, without bodies, the oldest first.
+
+        @raise JournalBlocked: the consumer's replica has another history than the stream's leader.
+        """
+        for _ in range(TAILS_ATTEMPTS_MAX):
+            tails = await self._someTails(subjects)
+            if not tails or await self._isLeaders(tails[-1]):
+                return tails
+        raise JournalBlocked(
+            f"a replica of the stream has another message {tails[-1].seq} than its leader"
+        )
+
+    async def _isLeaders(self, tail: StoredMessage) -> bool:
+        """
+        Whether the leader has a message that a replica has delivered. Histories that have diverged
+        do not converge again, so the last message shows that the earlier ones are the leader's.
+        """
+        theirs = await self.at(tail.seq)
+        return theirs is not None and all(
+            theirs.headers.get(name) == tail.headers.get(name)
+            for name in (ATTEMPT, ERA)
+        )
+
+    async def _someTails(self, subjects: str) -> list[StoredMessage]:
         consumer = await self.consume(
             deliver_policy="last_per_subject",
             filter_subject=subjects,

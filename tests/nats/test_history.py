@@ -531,6 +531,9 @@ class PutBackTests(BackTestCase):
         self.patch(streams.JournalStream, "fetch", other)
         error = self.assertRaises(JournalBlocked, writer.read, 0, MUCH)
         self.assertIn("replica", str(error))
+        # A worker that believed such a list would begin a stream after octets that are lost.
+        error = self.assertRaises(JournalBlocked, journal.known, "w1")
+        self.assertIn("replica", str(error))
         # The same if a batch has the sequence of an era.
 
         async def withoutEra(*given: Any) -> tuple[list[answers.Delivery], bool]:
@@ -541,8 +544,17 @@ class PutBackTests(BackTestCase):
         self.patch(streams.JournalStream, "fetch", withoutEra)
         error = self.assertRaises(JournalBlocked, writer.read, 0, MUCH)
         self.assertIn("replica", str(error))
+
+        async def longer(*given: Any) -> tuple[list[answers.Delivery], bool]:
+            deliveries, isMore = await fetch(*given)
+            return [replace(each, seq=each.seq + 100) for each in deliveries], isMore
+
+        self.patch(streams.JournalStream, "fetch", longer)
+        error = self.assertRaises(JournalBlocked, journal.known, "w1")
+        self.assertIn("replica", str(error))
         self.patch(streams.JournalStream, "fetch", fetch)
         self.assertEqual(octets(writer), ONE[:3])
+        self.assertEqual(len(journal.known("w1")), 1)
         self.assertGreater(first, 1)
 
     def test_announcedRollback(self) -> None:
