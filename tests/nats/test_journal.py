@@ -767,7 +767,7 @@ class QuorumTests(NatsTestCase):
                 )
             )
             self.assertEqual(len([r for r in results if r != [None]]), 1)
-        self.assertEqual(octets(everybody[0]), [b"x\n"] * 50)
+        self.assertEqual(untilTaken(lambda: octets(everybody[0])), [b"x\n"] * 50)
 
     def test_oldServer(self) -> None:
         """A cluster with server versions that do not fence listeners is refused."""
