@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import FILES_MAX, openLog
+from ..files import openLog
 from ..options import directory
 from ..trust import Bundle, forwarderContext
 from ._identity import checkAuthority, checkBundle, refusedAsMaster, refusedAsWorker
@@ -59,7 +59,7 @@ def examineForwarder(
         checkSpace(report, state.parent, STATE_OCTETS_MIN, lag)
     known = readRotations(report, rotations)
     for pattern in options.logFiles:
-        _checkLog(report, pattern)
+        _checkLog(report, pattern, options["max-files"])
         checkForwarded(report, known, pattern, options.rotated)
     if bundle is not None:
         for host, port in options.masters:
@@ -93,7 +93,7 @@ def _ask(
     ask(report, host, port, context, masterName, delivery, messageOctetsMax)
 
 
-def _checkLog(report: DoctorReport, pattern: str) -> None:
+def _checkLog(report: DoctorReport, pattern: str, filesMax: int) -> None:
     """Whether the log files to follow can be read."""
     check = f"log {pattern}"
     if not checkDirectory(
@@ -109,11 +109,12 @@ def _checkLog(report: DoctorReport, pattern: str) -> None:
             "fine if its program has not started; otherwise correct --log-file",
         )
         return
-    if len(paths) > FILES_MAX:
+    if len(paths) > filesMax:
         report.fail(
             check,
-            f"{len(paths)} files, but one forwarder follows at most {FILES_MAX}",
-            "give a narrower pattern, or run a second forwarder with its own --state-db",
+            f"{len(paths)} files, but --max-files is {filesMax}: the others are not followed",
+            "raise --max-files, give a narrower pattern, or run a second forwarder with its own"
+            " --state-db",
         )
         return
     for path in paths:

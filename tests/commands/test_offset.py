@@ -10,7 +10,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.cli import main
-from decnet_syslog.commands.pair import Pair, Worker
+from decnet_syslog.commands.pair import LocalCluster, LocalWorker
 from decnet_syslog.files import readDecnetOffset
 
 from ..conversations.test_processes import numbered
@@ -84,11 +84,13 @@ class CommandTests(SynchronousTestCase):
 class TurnsTests(PairTestCase):
     """A worker changes to our forwarder, back to DECNET's, and to ours again."""
 
-    def stop(self, worker: Worker) -> None:
+    def stop(self, worker: LocalWorker) -> None:
         """Stop our forwarder when everything is saved."""
         worker.forwarder.stop()
 
-    def deliver(self, pair: Pair, worker: Worker, lines: list[int]) -> None:
+    def deliver(
+        self, pair: LocalCluster, worker: LocalWorker, lines: list[int]
+    ) -> None:
         """Run our forwarder until the master has these lines, no more and no less."""
         worker.forwarder.start()
         self.waitForLines(pair, len(lines))

@@ -329,6 +329,15 @@ class ForwarderTests(DoctorTestCase):
             lambda *a: self.asked.append(a),
         )
 
+    def test_maxFiles(self) -> None:
+        """More files than C{--max-files} allows are a problem, with that option as the remedy."""
+        for name in ("a", "b", "c"):
+            (self.directory / f"{name}.log").write_text("")
+        self.examine("--max-files=3", log="*.log")
+        self.assertNotIn("--max-files", self.report.asText())
+        self.examine("--max-files=2", log="*.log")
+        self.assertIn("3 files, but --max-files is 2", self.report.asText())
+
     def rotate(self, settings: str) -> None:
         (self.directory / "rotate").write_text(
             f"weekly\n{self.directory}/*.log {{\n{settings}\n}}\n"
