@@ -28,6 +28,7 @@ LEFT_OUT = {
     "campaigns.test_mutants": _LONG,
     "campaigns.test_pipeline": _LONG,
     "campaigns.test_siege": PROGRAMS,
+    "commands.test_offset": PROGRAMS,
     "commands.test_prove": PROGRAMS,
     "commands.test_tail": PROGRAMS,
     "configuration.test_configuration": PROGRAMS,
