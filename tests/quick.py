@@ -74,6 +74,7 @@ LEFT_OUT = {
     "test_kit": PROGRAMS,
     "test_logs": PROGRAMS,
     "test_manual": PROGRAMS,
+    "test_mistakes": PROGRAMS,
     "test_notify": PROGRAMS,
     "test_readme": PROGRAMS,
     "test_signals": PROGRAMS,
