@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from decnet_syslog.wire import GapRecord, Provenance, renderGapMessage, renderGapRecord
-from decnet_syslog.wire._rfc5424 import parseMessage
+from tests.rfc5424 import parseMessage
 
 from ..source import Source
 

@@ -1,11 +1,11 @@
 """
-L{decnet_syslog.wire._rfc5424}: a message, or a L{MessageError} with a position inside
+L{tests.rfc5424}: a message, or a L{MessageError} with a position inside
 it.
 """
 
 from __future__ import annotations
 
-from decnet_syslog.wire._rfc5424 import MessageError, SyslogMessage, parseMessage
+from tests.rfc5424 import MessageError, SyslogMessage, parseMessage
 
 __all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 

@@ -26,7 +26,8 @@ from decnet_syslog.wire._framing import (
     FramingError,
     Oversize,
 )
-from decnet_syslog.wire._rfc5424 import MessageError, parseMessage
+
+from ..rfc5424 import MessageError, parseMessage
 
 __all__ = ["Case", "readCases", "render"]
 

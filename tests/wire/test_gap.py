@@ -12,9 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.wire._gap import GapRecord, renderGapMessage, renderGapRecord
 from decnet_syslog.wire._record import Provenance, record
-from decnet_syslog.wire._rfc5424 import parseMessage
 
 from ..records import renderRecords
+from ..rfc5424 import parseMessage
 
 NOW = "2026-04-18T01:02:03.000004Z"
 WHO = Provenance("w1", "sha-256:AA", "192.0.2.1:5", NOW, "/var/log/x")

@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.wire._rfc5424}."""
+"""Tests for L{tests.rfc5424}."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.wire._rfc5424 import (
+from decnet_syslog.wire._rfc5424 import unescape
+
+from ..rfc5424 import (
     Element,
     MessageError,
     SyslogMessage,
     parseMessage,
-    unescape,
 )
 
 quick = settings(deadline=None, derandomize=True, database=None, max_examples=300)
