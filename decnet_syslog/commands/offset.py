@@ -84,7 +84,7 @@ Examples:
 
 def _ours(options: Any) -> tuple[str, int] | None:
     """
-    The log that our forwarder follows, and how much of it any master has acknowledged.
+    The log that our forwarder follows, and its acknowledged octets, of any master.
 
     @raise UserError: the forwarder runs, or several logs are followed and none is named.
     """
@@ -178,7 +178,7 @@ def _import(options: Any, ours: tuple[str, int] | None, theirs: int | None) -> i
         os.link(path, aside)
         print(f"our old state is kept as {aside}")
     os.replace(fresh, path)
-    # Left by a reader; nobody has the old database open, and the log is empty.
+    # Left by a reader: the old database is not open, and the log is empty.
     log.unlink(missing_ok=True)
     index.unlink(missing_ok=True)
     _sync(path.parent)

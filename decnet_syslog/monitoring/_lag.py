@@ -5,10 +5,10 @@ What must be true:
 
 * a report is a statement about the past. Its age counts: a line that was a minute old when the
   report was made, and is still not here ten seconds later, is 70 s old;
-* the listener knows better than the report what it has committed. Octets that the report calls
+* the listener knows its own commits better than the report does. Octets that the report calls
   undelivered and that are in the journal now do not count, and the oldest line is the one after
   them: the report says how old the octets further on are;
-* what the worker has written since the report is estimated by how fast its files grew before it. A
+* the growth of the files since the report is estimated by their growth up to the report. A
   burst is not taken for a trend: the slower of the last two rates counts.
 """
 
@@ -31,7 +31,7 @@ AHEAD_MAX_S = 30.0
 # Reports kept for the growth, at most: they come every two seconds, or less often.
 REPORTS_KEPT = 16
 
-# The end of what is committed, by stream and generation.
+# The committed end of each stream and generation.
 Committed = Mapping[tuple[str, int], int]
 
 

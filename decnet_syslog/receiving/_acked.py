@@ -60,7 +60,7 @@ from ..wire import (
 )
 from ._assembler import Origin, asLines
 from ._history import SentMarks
-from ._holding import FREE, Held
+from ._holding import FREE, Held, windowOf
 from ._known import KnownStreams
 from ._openstreams import OpenStream, OpenStreams
 from ._session import IConnection, ReceiverSession, Violation
@@ -167,7 +167,7 @@ class AckedSession(ReceiverSession):
     def tellHeld(self, held: Held) -> None:
         """Tell the peer what holds it back, if version 2.1 was negotiated."""
         if self._window is not None and not self._over:
-            self._connection.sendControl(LIMIT(self._window, *held))
+            self._connection.sendControl(LIMIT(windowOf(self._window, held), *held))
 
     def framesReceived(self, messages: list[bytes]) -> None:
         """Messages from one receive, each a line of the current stream."""

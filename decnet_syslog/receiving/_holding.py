@@ -7,7 +7,7 @@ ends show the same reason, and so that the forwarder does not send far ahead: wh
 buffers between the two would delay every report about it.
 
 Only connections that were paused lately are looked at, once a second. A pause of milliseconds, as
-every fast transfer has them, holds nobody back.
+every fast transfer has them, does not count.
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ._flowcontrol import FlowControl, Pause
 
-__all__ = ["FREE", "HELD_REASONS", "Held", "Holding", "IHeldConnection", "windowFor"]
+__all__ = [
+    "FREE",
+    "HELD_REASONS",
+    "Held",
+    "Holding",
+    "IHeldConnection",
+    "windowFor",
+    "windowOf",
+]
 
 # The time between two looks at paused connections, in seconds.
 DEADLINE_CHECK_S = 1.0
@@ -33,7 +41,7 @@ WEIGHT = 0.3
 HELD_SHARE = 0.3
 FREE_SHARE = 0.05
 
-# A worker with a rate may have what it may send in this many seconds unacknowledged.
+# A worker with a rate may have the octets of this many seconds unacknowledged.
 WINDOW_S = 1.5
 
 # Never less: what a forwarder reads at a time.
@@ -53,8 +61,23 @@ class Held(NamedTuple):
 
 FREE = Held("none", "-")
 
+# What a worker with a rate may have unacknowledged while it is not held back: enough for an
+# acknowledgement at once, so that a burst goes as fast as the connection.
+WINDOW_OCTETS_FREE = 256 * 1024
+
 # Why a worker can be held back.
 HELD_REASONS = ("rate", "memory", "journal", "output")
+
+
+def windowOf(window: int, held: Held) -> int:
+    """
+    How many octets may be unacknowledged now; 0: no limit.
+
+    @param window: the result of L{windowFor}.
+    """
+    if not window or held.reason == "rate":
+        return window
+    return max(window, WINDOW_OCTETS_FREE)
 
 
 class IHeldConnection(Protocol):
