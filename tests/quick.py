@@ -31,7 +31,6 @@ LEFT_OUT = {
     "commands.test_offset": PROGRAMS,
     "commands.test_prove": PROGRAMS,
     "commands.test_tail": PROGRAMS,
-    "commands.test_offset": PROGRAMS,
     "configuration.test_configuration": PROGRAMS,
     "configuration.test_decnet": PROGRAMS,
     "configuration.test_reread": PROGRAMS,
