@@ -26,7 +26,7 @@ from decnet_syslog.commands.pair import Process
 
 from .badday import FAULTS, BadDay
 from .fleet import Fleet
-from .naming import unnamed
+from .naming import found, unnamed
 
 __all__ = ["Trial", "main"]
 
@@ -171,17 +171,23 @@ class Trial:
         """
         self.writer.stop()
         self.fleet.revive()
-        total = sum(self.writer.written.values()) + len(self.fleet.workers)
+        wanted = {
+            (name, number)
+            for name, count in self.writer.written.items()
+            for number in range(count)
+        }
 
         def arrived() -> bool:
+            # Repeated lines do not count.
             return all(
-                path.exists() and path.read_bytes().count(b"\n") >= total
+                path.exists()
+                and wanted <= {(one.worker, one.number) for one, _ in found(path)}
                 for path in (self.fleet.logPath, self.fleet.jsonPath)
             )
 
         deadline = time.monotonic() + SETTLE_S
         while not arrived() and time.monotonic() < deadline:
-            time.sleep(0.5)
+            time.sleep(2)
             self.fleet.revive()
         # Time for possible repetitions to appear.
         time.sleep(2)
