@@ -46,6 +46,7 @@ class Configured(Described):
 
     @cvar service: the service's name; its file is C{/etc/decnet-syslog/NAME.toml}.
     @cvar groups: the sections of the file and of the help.
+    @cvar common: the options that most people need; the help has them first.
     @cvar environment: the variables that set an option, by the option's name.
     @cvar decnet: the variables of DECNET that give an option as a last resort, by its name.
     @cvar repeated: the attributes with the values of options that can be repeated.
@@ -60,6 +61,7 @@ class Configured(Described):
 
     service: str
     groups: Groups = COMMON_GROUPS
+    common: Sequence[str] = ()
     environment: Mapping[str, str] = {}
     decnet: Mapping[str, tuple[str, ...]] = {}
     decnetPath = INI
@@ -281,11 +283,15 @@ class Configured(Described):
         return False
 
     def listOptions(self, width: int | None) -> str:
-        """The options in groups."""
+        """The options in groups, after the ones that most people need."""
         every = self.longOpt
         own = [f"{name}=" if f"{name}=" in every else name for name in self.names]
-        groups: dict[str, list[str]] = {title: [] for title, _ in self.groups.values()}
+        common = [word for word in own if word.rstrip("=") in self.common]
+        groups: dict[str, list[str]] = {"What most people need": common}
+        groups |= {title: [] for title, _ in self.groups.values()}
         for word in own:
+            if word in common:
+                continue
             groups[self.groups[self.groupOf(word.rstrip("="))][0]].append(word)
         groups["Other options"] = [word for word in every if word not in own]
         texts = []

@@ -71,6 +71,14 @@ class Options(OutputOptions):
         "tls": ("TLS", ("ca-dir", "allow", "on-hostname-mismatch")),
         **OutputOptions.groups,
     }
+    common = (
+        "log-path",
+        "json-path",
+        "ca-dir",
+        "journal",
+        "port",
+        "status-port",
+    )
     environment = ENVIRONMENT
     decnet = DECNET
     repeated = {**OutputOptions.repeated, "proxy-protocol": "proxyNetworks"}

@@ -26,6 +26,14 @@ class Options(OutputOptions):
     """Command-line options of the outputs."""
 
     service = "outputs"
+    common = (
+        "journal",
+        "journal-credentials",
+        "log-path",
+        "json-path",
+        "state",
+        "status-port",
+    )
 
     synopsis = "[options]"
     longdesc = """\

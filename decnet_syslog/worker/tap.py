@@ -90,6 +90,14 @@ class Options(Configured):
         "tls": ("TLS", ("agent-dir", "master-name")),
         **COMMON_GROUPS,
     }
+    common = (
+        "log-file",
+        "master-host",
+        "agent-dir",
+        "state-db",
+        "max-lag-bytes",
+        "status-port",
+    )
     environment = ENVIRONMENT
     decnet = DECNET
     repeated = {"log-file": "logFiles", "rotated": "rotated", "master-host": "hosts"}

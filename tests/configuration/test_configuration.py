@@ -579,9 +579,16 @@ class CommandTests(ConfigurationTestCase):
         )
 
     def test_groupsHaveEveryOption(self) -> None:
-        """The help lists each option once, and the title of each group once."""
+        """
+        The help lists each option once, the six that most people need first, and the title of
+        each group once.
+        """
         for service, cls in SERVICES.items():
             _, out, _ = said(service, "--help")
+            first = out.partition("\nWhat most people need:\n")[2].partition("\n\n")[0]
+            listed = re.findall(r"(?m)^  (?:-., |    )--([a-z-]+)", first)
+            self.assertEqual(sorted(listed), sorted(cls.common))
+            self.assertEqual(len(listed), 6)
             for title, _ in cls.groups.values():
                 self.assertLessEqual(f"{out}\n".count(f"\n{title}:\n"), 1)
             for name in [*cls().names, "config", "help"]:
