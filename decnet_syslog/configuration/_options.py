@@ -5,6 +5,8 @@ configuration, defaults.
 A value of the file becomes words of a command line, before those of the real one: so the same code
 converts and checks it, and an option needs nothing more to be in the file. An option that the
 command line or the environment gives is left out of these words.
+
+This module is long because the order of the five sources can only be read in one place.
 """
 
 from __future__ import annotations

@@ -809,7 +809,10 @@ class QuorumTests(NatsTestCase):
         self.assertEqual(again.identity, before)
         self.assertTrue(untilTaken(lambda: again.holds(mark)))
         self.assertEqual(untilTaken(lambda: grant(again)).offset, 2)
-        self.assertEqual(untilTaken(lambda: octets(again)), [b"a\n"])
+        # A node that has just become the leader may report an empty stream for a moment.
+        waitUntil(
+            lambda: untilTaken(lambda: octets(again)) == [b"a\n"], "the line is lost"
+        )
 
     def test_leaderKilled(self) -> None:
         """
