@@ -8,6 +8,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import tarfile
 import textwrap
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -231,21 +232,40 @@ class StateTests(PairTestCase):
         worker.forwarder.start()
         worker.append(lines(0, 50))
         self.waitForLines(pair, 50)
-        archive = self.directory / "backup.tar.gz"
-        # The page's own command, with our directories for the master's.
-        code = block("backup", "backup").replace(
-            "master-$(date +%F).tar.gz", str(archive)
-        )
-        code = code.replace("-C /", f"-C {self.directory}")
-        code = code.replace("etc/decnet-syslog", "ca")
-        self.sh(code.replace("var/log/decnet-syslog", "master.log master.json"))
+        archives = self.directory / "archives"
+        archives.mkdir()
+
+        # The page's own commands, with our directories for the master's.
+        def ours(name: str) -> str:
+            code = "\n".join(
+                line
+                for line in block("backup", name).splitlines()
+                if not line.startswith("systemctl ")
+            )
+            for own, used in (
+                ("-$(date +%F)", ""),
+                ("-2026-11-28", ""),
+                ("-C /", f"-C {self.directory}"),
+                ("zf master.tar.gz", f"zf {archives / 'master.tar.gz'}"),
+                ("zf ca.tar.gz", f"zf {archives / 'ca.tar.gz'}"),
+                ("etc/decnet-syslog/ca", "ca"),
+                ("etc/decnet-syslog", "ca"),
+                ("var/log/decnet-syslog", "master.log master.json"),
+            ):
+                code = code.replace(own, used)
+            return code
+
+        self.sh(ours("backup"))
+        for name, hasKey in (("ca", True), ("master", False)):
+            path = archives / f"{name}.tar.gz"
+            self.assertEqual(path.stat().st_mode & 0o077, 0)
+            with tarfile.open(path) as archive:
+                self.assertEqual("ca/ca.key" in archive.getnames(), hasKey, name)
         pair.listener.kill()
         for path in self.directory.glob("*"):
             if path.name.startswith(("listener.db", "master.")) or path.name == "ca":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        code = block("backup", "restore").splitlines()[0]
-        code = code.replace("master-2026-11-28.tar.gz", str(archive))
-        self.sh(code.replace("-C /", f"-C {self.directory}"))
+        self.sh(ours("restore"))
         pair.startListener()
         worker.append(lines(50, 60))
         self.waitForLines(pair, 110)

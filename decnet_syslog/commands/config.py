@@ -73,8 +73,8 @@ Examples:
         found = [name for name in SERVICES if name in os.path.basename(path)]
         if len(found) != 1:
             raise usage.UsageError(
-                f"{path}: the file's name does not tell its service: add --service forwarder,"
-                " listener or outputs"
+                f"{path}: the file name does not show which service it is for:"
+                " add --service forwarder, listener or outputs"
             )
         return found[0]
 

@@ -74,7 +74,7 @@ Examples:
     optFlags = [
         ["json", None, "Print the records unchanged, one line of JSON each"],
         ["raw", None, "Print the lines as the worker wrote them, as in master.log"],
-        ["no-follow", None, "Show the present lines and exit"],
+        ["no-follow", None, "Show the existing lines and exit"],
     ]
     optParameters = [
         ["lines", "n", LINES, "Number of old lines to show first", _lines],

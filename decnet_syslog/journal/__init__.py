@@ -1,6 +1,6 @@
 """The journal: positions and lines, committed in one atomic step."""
 
-# Not for its names: OpenSSL must be loaded by it, before cryptography is imported here.
+# Imported for its side effect: it must load OpenSSL before cryptography is imported here.
 from .. import trust as trust
 from ._batches import LOST
 from ._diskfiles import available, journalFiles

@@ -133,9 +133,9 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
         [
             "reuse-port",
             None,
-            "Let other listeners of this user have the same port (SO_REUSEPORT)",
+            "Allow other listeners run by this user to share the port (SO_REUSEPORT)",
         ],
-        ["hide-lines", None, "Show no worker's lines in the status"],
+        ["hide-lines", None, "Do not show workers' log lines in the status"],
         *OUTPUT_FLAGS,
         *[one for provider in journalProviders() for one in provider.flags],
     ]

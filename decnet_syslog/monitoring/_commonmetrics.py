@@ -43,7 +43,7 @@ def programMetrics(prefix: str, facts: Mapping[str, Any]) -> Iterator[Metric]:
     yield labelled(
         "counter",
         f"{prefix}_events",
-        "Events that an operator must know, by kind.",
+        "Events that an operator needs to know about, by kind.",
         "kind",
         facts["events"]["counts"],
     )

@@ -1,5 +1,5 @@
 """
-Events: the log entries that an operator must know.
+Events: the log entries that an operator needs to know about.
 
 A log entry with the keyword C{event} is one; code that raises one need not import this module.
 Events are counted by kind, and the last few of each kind are kept: a stranger who causes thousands
@@ -102,7 +102,7 @@ def refusalClass(code: object, reason: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Event:
     """
-    An event that an operator must know.
+    An event that an operator needs to know about.
 
     @ivar time: RFC 3339, UTC.
     @ivar over: whether it reports the end of a problem.

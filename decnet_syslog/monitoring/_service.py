@@ -57,8 +57,8 @@ STATUS_PARAMETERS: list[list[Any]] = [
         "on-event",
         None,
         None,
-        "Command to run, without a shell, for each event that an operator must know; it gets"
-        " the event as JSON on its standard input",
+        "Command to run, without a shell, for each event that an operator needs to know about;"
+        " it gets the event as JSON on its standard input",
     ],
 ]
 
@@ -134,7 +134,7 @@ class WatchService(Service):
     """
     Monitors a listener or forwarder while it runs.
 
-    @ivar events: the events that an operator must know.
+    @ivar events: the events that an operator needs to know about.
     @ivar port: the status port, once it is open; C{None} without one.
     """
 

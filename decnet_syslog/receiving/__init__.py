@@ -1,6 +1,6 @@
 """Receiving: what a connection sends to the listener, from the handshake to the ACK."""
 
-# Not for its names: OpenSSL must be loaded by it, before cryptography is imported here.
+# Imported for its side effect: it must load OpenSSL before cryptography is imported here.
 from .. import trust as trust
 from ._connectionlimits import ConnectionLimit, showAddress
 from ._factory import HOSTNAME_POLICIES, ListenerFactory, Refuse, acceptAll

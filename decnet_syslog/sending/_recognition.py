@@ -130,7 +130,7 @@ class JournalRecognition:
         if not isKept:
             self._log.warn(
                 "the master's journal went back to an older state: offering it everything that"
-                " is still on disk, it takes what it lacks",
+                " is still on disk; it takes only what it lacks",
                 event="went-back",
             )
         self._connect(isKept)

@@ -166,7 +166,7 @@ class Bundles:
             return x509.load_pem_x509_certificates(files["worker.crt"])[0]
         except ValueError:
             raise UserError(
-                f"{place}: worker.crt is not a certificate: move it away"
+                f"{place}: worker.crt is not a certificate: move it elsewhere"
             ) from None
 
     def check(self, names: Sequence[str], after: datetime | None = None) -> list[str]:
@@ -226,6 +226,7 @@ class Bundles:
         names = {path.name for path in work.iterdir()}
         if others := names - {*BUNDLE_FILES, ".worker.crt.new"}:
             raise UserError(
-                f"{work} has {showText(min(others))}, which is not of a bundle: move it away"
+                f"{work} contains {showText(min(others))}, which is not part of a bundle:"
+                " move it elsewhere"
             )
         shutil.rmtree(work)

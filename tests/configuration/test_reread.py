@@ -34,7 +34,7 @@ class RereadTests(ConfigurationTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, keep)
 
     def keep(self, event: Any) -> None:
-        """Keep what an operator must know."""
+        """Keep the events that an operator needs to know about."""
         if "event" in event:
             text = event["log_format"].format(**event)
             self.logged.append((event["event"], text))
