@@ -57,7 +57,7 @@ def _deposits(
     for _ in range(groups):
         yield [
             Deposit(
-                Provenance(name, "sha-256:00", "192.0.2.1:5", "-", "/a.log"),
+                Provenance(name, "sha-256:00", "192.0.2.1:5", "-", "/a.log", False),
                 grant,
                 start,
                 start + len(octets),

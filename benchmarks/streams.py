@@ -56,7 +56,9 @@ def _send(journal: JetStreamJournal, grants: Sequence[StreamLease]) -> None:
     deposits = [
         Deposit(
             replace(
-                Provenance("", "-", f"127.0.0.1:{at}", "2026-04-18T00:00:00Z", "x"),
+                Provenance(
+                    "", "-", f"127.0.0.1:{at}", "2026-04-18T00:00:00Z", "x", False
+                ),
                 worker=f"w{at // STREAMS_OF_WORKER}",
             ),
             granted,

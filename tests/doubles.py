@@ -23,7 +23,7 @@ from decnet_syslog.wire._control import BYE, ControlLine
 from decnet_syslog.wire._record import Provenance
 
 NOW = "2026-04-18T00:00:00.000000Z"
-PROVENANCE = Provenance("w1", "sha-256:AA", "192.0.2.1:5", NOW, None)
+PROVENANCE = Provenance("w1", "sha-256:AA", "192.0.2.1:5", NOW, None, False)
 STREAM = "5" * 32
 
 

@@ -499,7 +499,9 @@ class ElasticsearchTests(PairTestCase):
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
         file = self.directory / "master.json"
-        one = Provenance("w", "sha-256:1", "192.0.2.1:1", "2026-11-28T12:00:00Z", "/l")
+        one = Provenance(
+            "w", "sha-256:1", "192.0.2.1:1", "2026-11-28T12:00:00Z", "/l", False
+        )
         long = renderRecords([b"<13>1 - h a - - - " + b"x" * 100_000], one, 500)
         again = records().splitlines(keepends=True)[0]
         file.write_bytes(records() + long + again)

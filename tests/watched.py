@@ -72,7 +72,7 @@ def batch(
     address: str = "192.0.2.1:5",
 ) -> Batch:
     """A committed deposit."""
-    who = Provenance(name, "sha-256:AA", address, at, log)
+    who = Provenance(name, "sha-256:AA", address, at, log, False)
     end = start + (gap or len(octets))
     return Batch(1, who, stream, generation, start, end, octets, lengths, reason)
 

@@ -166,7 +166,7 @@ class Positions:
     async def _begin(
         self, request: OpenRequest, asked: StreamLease, subject: str
     ) -> StoredMessage:
-        who = Provenance(request.worker, "-", "-", "-", request.name)
+        who = Provenance(request.worker, "-", "-", "-", request.name, False)
         deposit = Deposit(who, asked, request.start, request.start, b"")
         position = MessagePosition(request.start, request.start, 0)
         headers, body = encode(deposit, position, uuid4().hex)

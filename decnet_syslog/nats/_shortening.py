@@ -130,7 +130,7 @@ class Shortener:
         if grant is None:
             return subject, None
         at = entry.position
-        who = Provenance(entry.worker, "-", "-", "-", entry.name)
+        who = Provenance(entry.worker, "-", "-", "-", entry.name, False)
         deposit = Deposit(who, grant, at.offset, at.offset, b"")
         headers, _ = encode(deposit, at, uuid4().hex)
         return subject, headers

@@ -102,6 +102,9 @@ class Provenance:
     @ivar flagHostnameMismatch: whether a record shows that its HOSTNAME is not the worker's.
         This is decided when the message arrives: a record that is rendered again must have the
         same octets, although the configuration may have changed.
+
+    No member has a default: a journal that forgot it would return the default, and no test would
+    see the difference.
     """
 
     worker: str
@@ -109,7 +112,7 @@ class Provenance:
     address: str
     receivedAt: str
     log: str | None
-    flagHostnameMismatch: bool = False
+    flagHostnameMismatch: bool
 
 
 def replaceSurrogates(text: str) -> str:
@@ -122,16 +125,36 @@ def wholeSeconds(receivedAt: str) -> str:
     return receivedAt[:19].replace("T", " ")
 
 
+def _sourceFields(
+    worker: str, fingerprint: str, address: str, log: str | None
+) -> dict[str, object]:
+    """
+    The members that we add before the offset. The list is complete: later versions add members
+    only to the end (docs/compatibility.rst).
+    """
+    return {
+        "source_worker": replaceSurrogates(worker),
+        "source_fingerprint": replaceSurrogates(fingerprint),
+        "source_address": replaceSurrogates(address),
+        "source_log": None if log is None else replaceSurrogates(log),
+    }
+
+
+def _arrivalFields(provenance: Provenance) -> dict[str, str]:
+    """
+    The members that we add after the offset, on every path. A new member for a fact in the
+    provenance belongs here, at the end.
+    """
+    return {"received_at": provenance.receivedAt}
+
+
 def provenanceFields(provenance: Provenance, offset: int | None) -> dict[str, object]:
     """The members of a record that we add."""
-    log = provenance.log
+    who = provenance
     return {
-        "source_worker": replaceSurrogates(provenance.worker),
-        "source_fingerprint": replaceSurrogates(provenance.fingerprint),
-        "source_address": replaceSurrogates(provenance.address),
-        "source_log": None if log is None else replaceSurrogates(log),
+        **_sourceFields(who.worker, who.fingerprint, who.address, who.log),
         "source_offset": offset,
-        "received_at": provenance.receivedAt,
+        **_arrivalFields(who),
     }
 
 
@@ -331,9 +354,10 @@ def _exact(message: bytes, receivedAt: str, worker: str | None) -> tuple[str, st
     ), behind
 
 
-def _last(receivedAt: str) -> str:
+def _last(provenance: Provenance) -> str:
     """The JSON of every record after the offset, without its end."""
-    return f', "received_at": {_quote(receivedAt)}'
+    members = _arrivalFields(provenance).items()
+    return "".join([f', "{name}": {_quote(value)}' for name, value in members])
 
 
 def _ends(last: str) -> tuple[bytes, bytes]:
@@ -347,7 +371,7 @@ def _render(
     """The records of a run of messages. See L{renderRuns}."""
     receivedAt = provenance.receivedAt
     worker = provenance.worker if provenance.flagHostnameMismatch else None
-    last = _last(receivedAt)
+    last = _last(provenance)
     after, marked = _ends(last)
     # Check all messages at once; only if that fails, check each one.
     plain = not b"".join(messages).translate(None, _PLAIN)
@@ -370,8 +394,7 @@ def _render(
 @lru_cache(maxsize=SOURCES_MAX)
 def _before(worker: str, fingerprint: str, address: str, log: str | None) -> bytes:
     """The part from the end of C{raw_line} to the offset."""
-    head = provenanceFields(Provenance(worker, fingerprint, address, "", log), None)
-    del head["source_offset"], head["received_at"]
+    head = _sourceFields(worker, fingerprint, address, log)
     # The quote ends raw_line, which is the last member before ours.
     return f'", {json.dumps(head)[1:-1]}, "source_offset": '.encode("ascii")
 
@@ -416,9 +439,7 @@ def renderLines(
         if who.flagHostnameMismatch
         else None
     )
-    renderer = hotpath.compiled.renderer(
-        before, *_ends(_last(who.receivedAt)), worker, start
-    )
+    renderer = hotpath.compiled.renderer(before, *_ends(_last(who)), worker, start)
     at = 0
     # The number of lines to render in Python after the compiled module has stopped. It doubles
     # each time, so that lines of another shape cost few calls in vain.

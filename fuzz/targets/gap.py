@@ -35,7 +35,7 @@ def run(octets: bytes) -> None:
     start, generation = source.number(8), source.octet()
     stream = source.rest().decode("utf-8", "surrogateescape")
     received = "2026-04-18T01:02:03.000004Z"
-    who = Provenance(worker, "f", "a", received, log if generation % 2 else None)
+    who = Provenance(worker, "f", "a", received, log if generation % 2 else None, False)
     gap = GapRecord(start, start + 1 + generation, reason)
     line = renderGapMessage(gap, who, stream, generation)
     assert line.endswith(b"\n")

@@ -67,7 +67,7 @@ def run(octets: bytes) -> None:
     """A file, an offset or none, and messages."""
     source = Source(octets)
     who = Provenance(
-        "w1", "f", "a", "2026-04-18T01:02:03.000004Z", source.choose(_LOGS)
+        "w1", "f", "a", "2026-04-18T01:02:03.000004Z", source.choose(_LOGS), False
     )
     place = source.octet()
     start = None if place == 0xFF else place

@@ -22,7 +22,7 @@ from decnet_syslog.worker import _protocol as protocol
 from ..peers import PairTestCase
 from ..records import renderRecords
 
-WHO = Provenance("w1", "f", "a", "2026-04-18T00:00:00.000000Z", "/x")
+WHO = Provenance("w1", "f", "a", "2026-04-18T00:00:00.000000Z", "/x", False)
 
 
 class ControlTests(SynchronousTestCase):

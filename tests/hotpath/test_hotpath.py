@@ -311,7 +311,7 @@ class RecordsTests(CompiledTestCase):
         for more in (10_000, hotpath.SCRATCH_OCTETS, 300_000):
             many = [LINES[0], LINES[0] + b"x" * more, LINES[0], LINES[0] + b'"' * more]
             self.check(many, 0, WHO)
-        who = Provenance("w", "f", "a", WHO.receivedAt, "x" * 200_000)
+        who = Provenance("w", "f", "a", WHO.receivedAt, "x" * 200_000, False)
         self.check([LINES[0]] * 3, 0, who)
 
     def test_uncommonLines(self) -> None:

@@ -25,7 +25,9 @@ from decnet_syslog.wire._record import Provenance
 
 def batch(seq: int, octets: bytes, worker: str = "w1") -> Batch:
     """A committed batch of lines."""
-    provenance = Provenance(worker, "f", "a", "2026-04-18T00:00:00.000000Z", None)
+    provenance = Provenance(
+        worker, "f", "a", "2026-04-18T00:00:00.000000Z", None, False
+    )
     return Batch(seq, provenance, None, 0, 0, 0, octets, None, None)
 
 
@@ -509,6 +511,8 @@ class RenderTests(SynchronousTestCase):
 
     def test_lineFeedInside(self) -> None:
         """A line feed inside a message does not begin a second line."""
-        provenance = Provenance("w", "f", "a", "2026-04-18T00:00:00.000000Z", None)
+        provenance = Provenance(
+            "w", "f", "a", "2026-04-18T00:00:00.000000Z", None, False
+        )
         odd = Batch(1, provenance, None, 0, 0, 0, b"a\nb#c#d", (4, 3), None)
         self.assertEqual(b"".join(renderRaw(odd)), b"a#012b#043\nc#d\n")

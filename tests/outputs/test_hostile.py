@@ -136,7 +136,9 @@ class RenamedTests(MasterTestCase):
         deposits = []
         for worker, stream, name in (("evil", STREAM, "/a"), ("good", "7" * 32, "/b")):
             grant = self.journal.grant(worker, stream, 0, 0, name)
-            who = Provenance(worker, "f", "a", "2026-04-18T00:00:00.000000Z", name)
+            who = Provenance(
+                worker, "f", "a", "2026-04-18T00:00:00.000000Z", name, False
+            )
             deposits.append(Deposit(who, grant, 0, 2, b"x\n"))
         batches = [b for b in self.journal.commit(deposits) if b is not None]
         while (barrier := first.apply(batches)) is not None:

@@ -455,7 +455,7 @@ class MovedWhileDownTests(MovedTestCase):
         who = late.provenance
         late = Batch(
             late.seq,
-            type(who)(who.worker, who.fingerprint, who.address, "2999-01-01T00:00:00Z", None),
+            type(who)(who.worker, who.fingerprint, who.address, "2999-01-01T00:00:00Z", None, False),
             None, 0, 0, 0, late.octets, None, None,
         )  # fmt: skip
         self.send(late)

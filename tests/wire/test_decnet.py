@@ -15,7 +15,9 @@ from decnet_syslog.wire._record import Provenance
 
 from ..records import renderRecords
 
-WHO = Provenance("w1", "sha-256:AA", "192.0.2.1:5", "2026-04-18T01:02:03.000004Z", None)
+WHO = Provenance(
+    "w1", "sha-256:AA", "192.0.2.1:5", "2026-04-18T01:02:03.000004Z", None, False
+)
 VECTORS = Path(__file__).parent.parent / "data" / "decnet-records.jsonl"
 
 DECNET_KEYS = [

@@ -17,7 +17,7 @@ from ..records import renderRecords
 from ..rfc5424 import parseMessage
 
 NOW = "2026-04-18T01:02:03.000004Z"
-WHO = Provenance("w1", "sha-256:AA", "192.0.2.1:5", NOW, "/var/log/x")
+WHO = Provenance("w1", "sha-256:AA", "192.0.2.1:5", NOW, "/var/log/x", False)
 STREAM = "0123456789abcdef" * 2
 GAP = GapRecord(5, 9, "lag-cap")
 

@@ -19,7 +19,9 @@ from ..campaigns.parsers import main, readCases, readMessage, render
 from ..records import renderRecords
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "parsers.rst"
-WHO = Provenance("w1", "sha-256:AA", "192.0.2.1:5", "2026-04-18T01:02:03.000004Z", None)
+WHO = Provenance(
+    "w1", "sha-256:AA", "192.0.2.1:5", "2026-04-18T01:02:03.000004Z", None, False
+)
 
 
 class ParsersTests(SynchronousTestCase):

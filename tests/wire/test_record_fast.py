@@ -19,7 +19,9 @@ from decnet_syslog.wire._record import Provenance, record
 
 from ..records import renderRecords
 
-WHO = Provenance("w1", "sha-256:AA", "192.0.2.1:5", "2026-04-18T01:02:03.000004Z", None)
+WHO = Provenance(
+    "w1", "sha-256:AA", "192.0.2.1:5", "2026-04-18T01:02:03.000004Z", None, False
+)
 
 HEAD = b"<134>1 2026-04-18T00:00:00.123456+00:00 decky04 ssh 1234 auth [relay@55555"
 MANY = [b' n%d="v"' % number for number in range(31)]
