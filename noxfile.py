@@ -31,6 +31,13 @@ def quick(session: nox.Session) -> None:
 
 
 @nox.session
+def push(session: nox.Session) -> None:
+    """Run the quick suite on the Python that runs nox: the hook's session at each push."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "twisted.trial", "-j2", "tests.quick")
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format; with -- --fix, correct them."""
     session.install("ruff >= 0.9")

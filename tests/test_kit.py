@@ -197,6 +197,44 @@ class CommandTests(SynchronousTestCase):
             tree = named[0]
         return True
 
+    def test_campaignsHaveHelp(self) -> None:
+        """Every campaign that CONTRIBUTING.rst lists prints its options after --help."""
+        text = read("CONTRIBUTING.rst")
+        modules = set(
+            re.findall(r"python -m ((?:tests\.campaigns\.|fuzz)[\w.]*)", text)
+        )
+        self.assertGreater(len(modules), 10)
+        # In one process, because each would import the same modules.
+        code = (
+            "import runpy, sys, traceback\n"
+            "for module in sys.argv[1:]:\n"
+            "    sys.argv = [module, '--help']\n"
+            "    try:\n"
+            "        runpy.run_module(module, run_name='__main__', alter_sys=True)\n"
+            "    except SystemExit as end:\n"
+            "        print('END', module, end.code, flush=True)\n"
+            "    except BaseException:\n"
+            "        traceback.print_exc()\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code, *sorted(modules)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+        ended = re.findall(r"^END (\S+) 0$", done.stdout, re.M)
+        self.assertEqual(ended, sorted(modules))
+        self.assertEqual(len(re.findall("^usage: ", done.stdout, re.M)), len(modules))
+
+    def test_hooksRunOnAnyPython(self) -> None:
+        """The hooks at a push run existing sessions, which need no particular Python."""
+        hooks = re.findall(r"entry: nox (.*)", read(".pre-commit-config.yaml"))
+        self.assertEqual(hooks, ["-R -s types", "-R -s push"])
+        for hook in hooks:
+            session = f"@nox.session\ndef {hook.split()[-1]}("
+            self.assertIn(session, read("noxfile.py"))
+
     def test_noxSessions(self) -> None:
         """CONTRIBUTING.rst names every nox session, and only existing ones."""
         sessions = {

@@ -94,8 +94,8 @@ class ListenerLock:
                 if not isWaiting:
                     isWaiting = True
                     self._log.info(
-                        "waiting for up to {seconds:.0f} s for {path!r}: another decnet-listener, or"
-                        " a child of one, holds it",
+                        "waiting for up to {seconds:.0f} s for {path!r}: another decnet-listener,"
+                        " or a child of one, holds it",
                         seconds=patience,
                         path=str(self._path),
                     )

@@ -13,6 +13,7 @@ kinds of cut:
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import sys
 import tempfile
@@ -285,22 +286,43 @@ def everyOctet(
 
 
 @inlineCallbacks
-def main(
-    reactor: Any, step: str = "1", *kind: str
-) -> Generator[Deferred[Any], Any, None]:
+def main(reactor: Any, step: int, kind: str) -> Generator[Deferred[Any], Any, None]:
     """Cut at every octet."""
     directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-cutting-"))
     counts = yield everyOctet(
         reactor,
         directory,
-        range(0, 10**6, int(step)),
+        range(0, 10**6, step),
         lambda line: print(line, flush=True),
-        [" ".join(kind)] if kind else KINDS,
+        [kind] if kind else KINDS,
     )
     shutil.rmtree(directory)
     total = sum(counts.values())
     print(f"{total} sessions cut: 0 lost, 0 repeated, 0 out of order")
 
 
+def options(arguments: Sequence[str]) -> tuple[int, str]:
+    """The step and the kind of cut (empty: every kind) that a command line names."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.campaigns.cutting",
+        description="Cut the connection at every octet of a session.",
+    )
+    parser.add_argument(
+        "step", nargs="?", type=int, default=1, help="only at each n-th octet"
+    )
+    parser.add_argument(
+        "direction", nargs="?", choices=DIRECTIONS, help="only in this direction"
+    )
+    parser.add_argument(
+        "kind", nargs="?", choices=["FIN", "RST"], help="only with this kind of cut"
+    )
+    chosen = parser.parse_args(arguments)
+    if chosen.step < 1:
+        parser.error("step is at least 1")
+    if chosen.direction and not chosen.kind:
+        parser.error("name FIN or RST after the direction")
+    return chosen.step, f"{chosen.direction} {chosen.kind}" if chosen.kind else ""
+
+
 if __name__ == "__main__":
-    react(main, sys.argv[1:])
+    react(main, options(sys.argv[1:]))

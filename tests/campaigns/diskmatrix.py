@@ -19,6 +19,7 @@ are injected by C{strace} into the calls that reach the file.
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import os
@@ -564,6 +565,21 @@ def render(results: dict[Cell, Result]) -> str:
 def main(arguments: list[str]) -> int:
     """Perform the named runs, or every run. Returns the exit status."""
     known = {name: kind for kind in (SUBJECTS, FAULTS, WHENS) for name in kind}
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.campaigns.diskmatrix",
+        description="Run a listener while a disk fails or files are moved. Without names every run"
+        " is performed, and the table in docs/proof.rst is written. The exit status is 0 if"
+        " no line was lost or repeated without a report.",
+    )
+    parser.add_argument(
+        "name",
+        nargs="*",
+        help=f"only these runs: {', '.join(known)}",
+    )
+    arguments = parser.parse_args(arguments).name
+    for name in arguments:
+        if name not in known:
+            parser.error(f"{name!r} is none of {', '.join(known)}")
     wanted = cells(
         *[
             [a for a in arguments if known[a] is kind] or kind

@@ -15,10 +15,12 @@ and outputs together.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -720,13 +722,24 @@ def run(
         world.close()
 
 
-def main(count: int, first: int, journals: bool = False) -> int:
-    """
-    Run many random histories. Returns the exit status.
-
-    @param journals: whether masters are restored and switched.
-    """
-    make = journalHistory if journals else randomHistory
+def main(arguments: Sequence[str]) -> int:
+    """Run the random histories that the command line names. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.campaigns.pipeline",
+        description="Run random histories of both ends in memory. The exit status is 0 if in each"
+        " of them every line is in both outputs once and in order.",
+    )
+    parser.add_argument("count", nargs="?", type=int, default=100, help="default: 100")
+    parser.add_argument("first", nargs="?", type=int, default=1, help="the first seed")
+    parser.add_argument(
+        "journals",
+        nargs="?",
+        choices=["journals"],
+        help="masters are also restored and switched",
+    )
+    chosen = parser.parse_args(arguments)
+    count, first = chosen.count, chosen.first
+    make = journalHistory if chosen.journals else randomHistory
     for number in range(first, first + count):
         directory = Path(
             tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
@@ -744,6 +757,4 @@ def main(count: int, first: int, journals: bool = False) -> int:
 
 
 if __name__ == "__main__":
-    import sys
-
-    raise SystemExit(main(int(sys.argv[1]), int(sys.argv[2]), len(sys.argv) > 3))
+    raise SystemExit(main(sys.argv[1:]))

@@ -24,6 +24,7 @@ which the killed process wrote and never synced. To try all cuts of some histori
 
 from __future__ import annotations
 
+import argparse
 import codecs
 import json
 import os
@@ -34,7 +35,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -471,8 +472,17 @@ def run(
     return sum(1 for _ in cuts(directory, trace, random.Random(seed), share))
 
 
-def main(count: int, first: int) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Cut the power throughout some histories. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.campaigns.powercut",
+        description="Record random histories, and cut the power of a simulated disk after every"
+        " call of each. A violation ends in a traceback.",
+    )
+    parser.add_argument("count", nargs="?", type=int, default=4, help="default: 4")
+    parser.add_argument("first", nargs="?", type=int, default=1, help="the first seed")
+    chosen = parser.parse_args(arguments)
+    count, first = chosen.count, chosen.first
     total = 0
     for seed in range(first, first + 2 * count, 2):
         home = newHome()
@@ -487,11 +497,11 @@ def main(count: int, first: int) -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "child":
+    if sys.argv[1:2] == ["child"]:
         live(
             Path(sys.argv[2]),
             int(sys.argv[3]),
             int(sys.argv[4]),
             sys.argv[5] == "synced",
         )
-    raise SystemExit(main(int(sys.argv[1]), int(sys.argv[2])))
+    raise SystemExit(main(sys.argv[1:]))

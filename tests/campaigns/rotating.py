@@ -11,6 +11,7 @@ arrived:
 
 from __future__ import annotations
 
+import argparse
 import random
 import shutil
 import subprocess
@@ -181,8 +182,19 @@ def missingFrom(contents: list[bytes], there: Set[bytes]) -> list[bytes]:
     return missing
 
 
-def main(rotations: int, seed: int) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Rotate for some time. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.campaigns.rotating",
+        description="Run logrotate with copytruncate once a second, and kill the forwarder before"
+        " some rotations. The exit status is 0 if every line arrived once.",
+    )
+    parser.add_argument(
+        "rotations", nargs="?", type=int, default=180, help="default: 180"
+    )
+    parser.add_argument("seed", nargs="?", type=int, default=1, help="default: 1")
+    chosen = parser.parse_args(arguments)
+    rotations, seed = chosen.rotations, chosen.seed
     directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-rotating-"))
     pair = LocalCluster(directory)
     try:
@@ -199,4 +211,4 @@ def main(rotations: int, seed: int) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(int(sys.argv[1]), int(sys.argv[2])))
+    raise SystemExit(main(sys.argv[1:]))
