@@ -64,7 +64,12 @@ class _Group:
     takes: list[tuple[Depositor, int]]
     deposits: list[Deposit]
     cursors: list[Cursor]
-    flushes: list[Deferred[None]]
+    flushes: list[Deferred[bool]]
+
+
+def _fire(isSaved: bool, flushes: Sequence[Deferred[bool]]) -> None:
+    for flush in flushes:
+        flush.callback(isSaved)
 
 
 class GroupCommit:
@@ -118,7 +123,7 @@ class GroupCommit:
         self._dirty: dict[Depositor, None] = {}
         self._cursors = PendingCursors()
         self._batchListeners: list[Callable[[list[Batch]], None]] = []
-        self._flushes: list[Deferred[None]] = []
+        self._flushes: list[Deferred[bool]] = []
         self._timer: IDelayedCall | None = None
         # Whether the timer is set for deposits; otherwise for cursors only, which can wait longer.
         self._isDue = False
@@ -190,27 +195,44 @@ class GroupCommit:
         if not self._busy and not self._dead:
             self._commitWithin(CURSOR_DELAY_S)
 
-    def flush(self) -> Deferred[None]:
+    def flush(self) -> Deferred[bool]:
         """
-        Fire when everything handed over so far is committed, including cursors; or when there
-        is no space for it.
+        Fire when everything handed over so far is committed, including cursors; or, if there
+        is no space for deposits, when a commit of the cursors alone has ended.
+
+        @return: whether the cursors are committed.
         """
-        done: Deferred[None] = Deferred()
         if self.full:
-            # Deposits wait for space; cursors need hardly any.
-            cursors = self._cursors.take()
-            saved = self.perform(self._journal.commit, [], cursors)
-            saved.addErrback(self._notSaved, cursors)
-            saved.addCallback(lambda _: done.callback(None))
-            return done
+            return self._saveCursors()
+        done: Deferred[bool] = Deferred()
         self._flushes.append(done)
         if not self._busy:
             self._commit()
         return done
 
-    def _notSaved(self, failure: Failure, cursors: Sequence[Cursor]) -> None:
+    def _saveCursors(self) -> Deferred[bool]:
+        """Commit cursors only: deposits wait for space, cursors need hardly any."""
+        cursors = self._cursors.take()
+        committing = self.perform(self._journal.commit, [], cursors)
+        saved: Deferred[bool] = committing.addCallbacks(
+            self._cursorsSaved,
+            self._cursorsNotSaved,
+            callbackArgs=(cursors,),
+            errbackArgs=(cursors,),
+        )
+        return saved
+
+    def _cursorsSaved(self, committed: object, cursors: list[Cursor]) -> bool:
+        if committed is None:
+            # The journal has failed, as perform has reported.
+            return False
+        self._cursors.saved(cursors)
+        return True
+
+    def _cursorsNotSaved(self, failure: Failure, cursors: list[Cursor]) -> bool:
         failure.trap(JournalBlocked)
         self._cursors.putBack(cursors)
+        return False
 
     def perform(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
         """Call a method of the journal in its thread, after the running commit."""
@@ -307,6 +329,7 @@ class GroupCommit:
     def _committed(self, batches: list[Batch | None], group: _Group) -> None:
         now = self._clock.seconds()
         self.took = now - self._begun
+        self._cursors.saved(group.cursors)
         if self.full:
             self.backpressure.isFull = False
             self._log.info("the journal accepts lines again")
@@ -324,7 +347,7 @@ class GroupCommit:
                 listener(fresh)
         self._busy = False
         for flush in group.flushes:
-            flush.callback(None)
+            flush.callback(True)
         self._next()
 
     def _next(self) -> None:
@@ -349,18 +372,20 @@ class GroupCommit:
                 " the workers",
                 why=self.why,
             )
+        # Others may save newer cursors before the next attempt.
+        self._cursors.putBack(group.cursors)
         # A stop must not wait until an operator has freed space.
         flushes, group.flushes = group.flushes, []
-        for flush in flushes:
-            flush.callback(None)
+        if flushes:
+            self._saveCursors().addCallback(_fire, flushes)
         if not self._dead:
             self._clock.callLater(FULL_RETRY_S, self._retry, group)
             self._upkeep.begin()
 
     def _retry(self, group: _Group) -> None:
-        # New cursors can release batches, and thereby free space.
-        group.cursors.extend(self._cursors.take())
         if not self._dead:
+            # New cursors can release batches, and thereby free space.
+            group.cursors = self._cursors.take()
             self._try(group)
 
     def _check(self, failure: Failure) -> Failure | None:

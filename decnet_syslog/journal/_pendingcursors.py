@@ -1,8 +1,13 @@
-"""The cursors of outputs that wait for a commit: the newest of each output."""
+"""
+The cursors of outputs that wait for a commit: the newest of each output.
+
+Requirement: the journal never gets an older cursor after a newer one. It has released batches up to
+the newer one, and an output that starts at the older one takes the next octets for octets that it
+has written. So cursors whose commit has failed come back below all newer ones, also those that
+another commit has taken meanwhile.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 from ._values import Cursor
 
@@ -14,6 +19,8 @@ class PendingCursors:
 
     def __init__(self) -> None:
         self._cursors: dict[str, Cursor] = {}
+        # What commits have taken and not yet reported, in the order of the commits.
+        self._taken: list[list[Cursor]] = []
 
     def __bool__(self) -> bool:
         return bool(self._cursors)
@@ -23,16 +30,30 @@ class PendingCursors:
         before = self._cursors.get(cursor.output)
         if before is not None:
             files = {**before.files, **cursor.files}
-            cursor = Cursor(cursor.output, cursor.seq, files)
+            cursor = Cursor(cursor.output, max(before.seq, cursor.seq), files)
         self._cursors[cursor.output] = cursor
 
     def take(self) -> list[Cursor]:
-        """Give all cursors to a commit."""
-        cursors, self._cursors = self._cursors, {}
-        return list(cursors.values())
+        """Give all cursors to a commit, which calls L{saved} or L{putBack} with the same list."""
+        taken = list(self._cursors.values())
+        self._cursors = {}
+        self._taken.append(taken)
+        return taken
 
-    def putBack(self, cursors: Iterable[Cursor]) -> None:
+    def saved(self, taken: list[Cursor]) -> None:
+        """They were committed."""
+        del self._taken[self._indexOf(taken)]
+
+    def putBack(self, taken: list[Cursor]) -> None:
         """They were not committed: they come before those that were added since."""
-        later = self.take()
-        for cursor in (*cursors, *later):
+        index = self._indexOf(taken)
+        # A newer cursor is true whether or not the commit that has taken it succeeds.
+        newer = [cursor for later in self._taken[index + 1 :] for cursor in later]
+        del self._taken[index]
+        waiting, self._cursors = self._cursors, {}
+        for cursor in (*taken, *newer, *waiting.values()):
             self.add(cursor)
+
+    def _indexOf(self, taken: list[Cursor]) -> int:
+        # Two commits can have taken equal lists, so equality does not do.
+        return next(n for n, one in enumerate(self._taken) if one is taken)

@@ -67,7 +67,7 @@ class CursorKeeper:
         self._clock = clock
         self._failed = failed
         self._cursors: dict[str, Cursor] = {}
-        self._flushes: list[Deferred[None]] = []
+        self._flushes: list[Deferred[bool]] = []
         self._isBusy = self._isStopping = self.isBlocked = False
         # Whether a cursor was saved since the last attempt to share, and whether one is running.
         self._isNew = self._isSharing = False
@@ -95,11 +95,13 @@ class CursorKeeper:
         self._keep(cursor)
         self._next()
 
-    def flush(self) -> Deferred[None]:
+    def flush(self) -> Deferred[bool]:
         """
         Fire when all cursors are saved; after L{stop} also when that is impossible now.
+
+        @return: whether they are saved.
         """
-        done: Deferred[None] = Deferred()
+        done: Deferred[bool] = Deferred()
         self._flushes.append(done)
         self._next()
         return done
@@ -127,7 +129,7 @@ class CursorKeeper:
         cursors, self._cursors = self._cursors, {}
         flushes, self._flushes = self._flushes, []
         if not cursors:
-            self._fire(flushes)
+            self._fire(flushes, True)
             return
         self._isBusy = True
         done = self._inThread(self._save, list(cursors.values()))
@@ -140,25 +142,25 @@ class CursorKeeper:
         done.addErrback(self._failed)
 
     @staticmethod
-    def _fire(flushes: Sequence[Deferred[None]]) -> None:
+    def _fire(flushes: Sequence[Deferred[bool]], isSaved: bool) -> None:
         for flush in flushes:
-            flush.callback(None)
+            flush.callback(isSaved)
 
-    def _saved(self, _: object, flushes: Sequence[Deferred[None]]) -> None:
+    def _saved(self, _: object, flushes: Sequence[Deferred[bool]]) -> None:
         self._isBusy = False
         if self.isBlocked:
             self.isBlocked = False
             self._log.info("the outputs' positions can be saved again")
         self._isNew = True
         self._shareSoon()
-        self._fire(flushes)
+        self._fire(flushes, True)
         self._next()
 
     def _notSaved(
         self,
         failure: Failure,
         cursors: Sequence[Cursor],
-        flushes: list[Deferred[None]],
+        flushes: list[Deferred[bool]],
     ) -> None:
         failure.trap(JournalBlocked)
         self._isBusy = False
@@ -174,7 +176,7 @@ class CursorKeeper:
             self._keep(cursor)
         if self._isStopping:
             waiting, self._flushes = [*flushes, *self._flushes], []
-            self._fire(waiting)
+            self._fire(waiting, False)
             return
         self._flushes[:0] = flushes
         self._retryTimer = self._clock.callLater(FULL_RETRY_S, self._retry)

@@ -84,6 +84,8 @@ class OutputWriter:
         self._failed = failed
         self._backlog = Backlog(output.lineWork)
         self._reopen = False
+        # Whether the journal must have a cursor before another octet is written.
+        self._isBarrier = False
         # Whether the last attempt to read the journal failed.
         self._unread = False
         # Whether wake() was called since the journal was last read.
@@ -234,6 +236,8 @@ class OutputWriter:
                 if self._reopen:
                     yield self.inThread(self.output.reopen)
                     self._reopen = False
+                if self._isBarrier:
+                    yield self._recordFiles()
                 batches = yield self._next()
                 if not batches:
                     break
@@ -259,9 +263,8 @@ class OutputWriter:
             self._backlog.putBack(batches)
             raise
         if barrier is not None:
-            # On disk before anything else is written.
             self._commits.saveCursor(barrier)
-            yield self._commits.flush()
+            self._isBarrier = True
             self._backlog.putBack(batches)
             return
         self._unblock()
@@ -272,6 +275,20 @@ class OutputWriter:
         elif self.output.unsynced and self._syncTimer is None:
             # Further batches do not postpone it.
             self._syncTimer = self._clock.callLater(SYNC_DELAY_S, self._syncInTime)
+
+    @inlineCallbacks
+    def _recordFiles(self) -> Steps:
+        """
+        Wait until the journal has the files that have changed.
+
+        @raise UserError: it cannot record them now.
+        """
+        isSaved = yield self._commits.flush()
+        if not isSaved:
+            raise UserError(
+                "its file was rotated or truncated, and the journal cannot record that now"
+            )
+        self._isBarrier = False
 
     def _unblock(self) -> None:
         if self.blocked is not None:

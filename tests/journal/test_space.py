@@ -531,7 +531,7 @@ class WaitingTests(MasterTestCase):
         self.commits.saveCursor(Cursor("raw", 5, {}))
         done: list[object] = []
         self.commits.flush().addCallback(done.append)
-        self.assertEqual(done, [None])
+        self.assertEqual(done, [True])
         self.journal.commit = commit  # type: ignore[method-assign]
         self.restart()
         self.assertEqual(self.journal.useOutputs(["raw"])["raw"].seq, 5)
@@ -545,12 +545,47 @@ class WaitingTests(MasterTestCase):
         self.commits.saveCursor(Cursor("raw", 5, {}))
         done: list[object] = []
         self.commits.flush().addCallback(done.append)
-        self.assertEqual(done, [None])
+        self.assertEqual(done, [False])
         self.journal.commit = commit  # type: ignore[method-assign]
         self.clock.advance(5)
         self.assertFalse(self.commits.full)
         self.restart()
         self.assertEqual(self.journal.useOutputs(["raw"])["raw"].seq, 5)
+
+    def test_cursorsNeverGoBack(self) -> None:
+        """
+        While deposits wait for space, the cursors of their first attempt do not replace newer
+        ones, whose batches the journal has released.
+        """
+        commit = self.journal.commit
+        self.journal.useOutputs(["raw"])
+        saved: list[int] = []
+
+        def full(
+            deposits: Sequence[Deposit], cursors: Sequence[Cursor] = ()
+        ) -> list[Batch | None]:
+            saved.extend(cursor.seq for cursor in cursors)
+            commit([], cursors)
+            if deposits:
+                raise JournalFull("no space for the journal")
+            return []
+
+        self.journal.commit = full  # type: ignore[method-assign, assignment]
+        self.commits.saveCursor(Cursor("raw", 5, {}))
+        grant = self.journal.grant("w1", STREAM, 0, 0, "x")
+        self.commits.deposit(Handing([lines(grant, 0, b"a\n")]))
+        self.assertTrue(self.commits.full)
+        for seq in range(6, 12):
+            self.commits.saveCursor(Cursor("raw", seq, {}))
+            self.commits.flush()
+            self.clock.advance(1.0)
+        self.assertEqual(saved, sorted(saved))
+        self.assertIn(11, saved)
+        self.journal.commit = commit  # type: ignore[method-assign]
+        self.clock.advance(1.0)
+        self.assertFalse(self.commits.full)
+        self.restart()
+        self.assertEqual(self.journal.useOutputs(["raw"])["raw"].seq, 11)
 
     def test_roomAgain(self) -> None:
         """

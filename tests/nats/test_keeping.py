@@ -64,7 +64,7 @@ class KeeperTests(MasterTestCase):
             self.assertEqual(done, [])
             self.disk.run()
             self.clock.advance(SHARE_DELAY_S)
-            self.assertEqual(done, [None])
+            self.assertEqual(done, [True])
             self.assertEqual(self.saved[-1], {"raw": cursor(seq)})
         self.assertEqual(self.shares, 0)
         self.network.run()
@@ -117,7 +117,7 @@ class KeeperTests(MasterTestCase):
             self.isFull = False
             self.clock.advance(FULL_RETRY_S)
             self.disk.run()
-        self.assertEqual(done, [None])
+        self.assertEqual(done, [True])
         (last,) = self.saved
         self.assertEqual((last["raw"].seq, set(last["raw"].files)), (3, {"a", "b"}))
         self.assertEqual(len(logged), 2)
@@ -132,10 +132,10 @@ class KeeperTests(MasterTestCase):
         self.assertEqual(done, [])
         self.keeper.stop()
         self.disk.run()
-        self.assertEqual(done, [None])
+        self.assertEqual(done, [False])
         later = self.flush()
         self.disk.run()
-        self.assertEqual(later, [None])
+        self.assertEqual(later, [False])
         self.isFull = False
         self.keeper.saveCursor(cursor(2))
         self.disk.run()

@@ -71,6 +71,32 @@ class FeedTests(MasterTestCase):
 
         return mock.patch.object(self.output, "apply", side_effect=apply)
 
+    def test_unrecordedRotation(self) -> None:
+        """
+        While the journal cannot record that the file was rotated, the output writes nothing to
+        the next file: killed, it would write the lines at the end of the old file again.
+        """
+        self.commit(b"one\n")
+        self.thread.run()
+        old = self.directory / "old.log"
+        self.path.rename(old)
+        flush = mock.Mock(side_effect=lambda: succeed(False))
+        with mock.patch.object(self.commits, "flush", flush):
+            self.commit(b"two\n")
+            self.thread.run()
+            self.assertEqual(self.written(), b"")
+            assert self.feed.blocked is not None
+            self.assertIn("rotated", self.feed.blocked)
+            for _ in range(3):
+                self.clock.advance(BLOCKED_RETRY_S)
+                self.thread.run()
+            self.assertGreater(flush.call_count, 2)
+            self.assertEqual(self.written(), b"")
+        self.clock.advance(BLOCKED_RETRY_S)
+        self.thread.run()
+        self.assertEqual((old.read_bytes(), self.written()), (b"one\n", b"two\n"))
+        self.assertIsNone(self.feed.blocked)
+
     def test_fullDiskKeepsOrder(self) -> None:
         """Batches after a failed write wait until it succeeds."""
         wanted = self.commit(b"first\n")

@@ -403,7 +403,7 @@ class ReconnectTests(ReceptionTestCase):
         session, _ = self.plain()
         session.framesReceived([b"x"])
         done = self.commits.flush()
-        self.assertIs(self.successResultOf(done), None)
+        self.assertIs(self.successResultOf(done), False)
 
 
 class ErrorTests(ReceptionTestCase):
