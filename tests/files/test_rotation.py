@@ -24,14 +24,14 @@ class WithinALookTests(TailTestCase):
 
     def between(self, *steps: Callable[[], object]) -> Any:
         """Do something after the path was checked and before its rotated files are."""
-        left, lookAgain = list(steps), Siblings.refreshAgain
+        left, refreshAgain = list(steps), Siblings.refreshAgain
 
         def does(siblings: Siblings) -> None:
             while left:
                 left.pop(0)()
-            lookAgain(siblings)
+            refreshAgain(siblings)
 
-        return mock.patch.object(Siblings, "lookAgain", does)
+        return mock.patch.object(Siblings, "refreshAgain", does)
 
     def copy(self) -> None:
         """Copy as logrotate does with copytruncate and extension."""
