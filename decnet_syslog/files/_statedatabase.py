@@ -3,7 +3,8 @@ The file of the state database: opening it, setting a damaged one aside, transac
 
 What must be true:
 
-* a database that cannot be upgraded to this version is left as it was;
+* a database that cannot be upgraded to this version is left as it was, and so is a file of
+  another kind: its octets and its mode;
 * a transaction is on disk as a whole, or not at all, and none stays open;
 * a failing disk ends the process; a full one does not.
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING
 from ..database import DatabaseDamaged, DatabaseKind, openDatabase
 from ..durable import StorageFailed, isFull, syncData
 from ..errors import UserError
-from ..private import PRIVATE, openPrivate
+from ..private import PRIVATE
 from ._schema import STATE_SCHEMA
 
 if TYPE_CHECKING:
@@ -47,6 +49,24 @@ Die = Callable[[StorageFailed], None]
 
 def _raise(failed: StorageFailed) -> None:
     raise failed
+
+
+def _narrow(path: str) -> None:
+    """
+    Take a file's permissions from everybody but its owner: DECNET's own forwarder leaves them to
+    the umask.
+
+    By its path: to close a descriptor of an open database would release SQLite's locks. Nobody
+    else can replace the file: L{decnet_syslog.private.openPrivate} refuses a directory in which
+    others could.
+    """
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    ours = status.st_uid == os.geteuid() and status.st_nlink == 1
+    if stat.S_ISREG(status.st_mode) and ours and status.st_mode & 0o077:
+        os.chmod(path, PRIVATE)
 
 
 class StateDatabase:
@@ -99,15 +119,8 @@ class StateDatabase:
 
     @classmethod
     def _open(cls, path: Path, die: Die) -> Self:
-        descriptor = openPrivate(path, _KIND.what, _KIND.place)
-        status = os.fstat(descriptor)
-        ours = status.st_uid == os.geteuid() and status.st_nlink == 1
-        if ours and status.st_mode & 0o077:
-            # DECNET's own forwarder leaves the permissions to the umask.
-            os.fchmod(descriptor, PRIVATE)
-        os.close(descriptor)
         try:
-            return openDatabase(
+            opened = openDatabase(
                 path, _KIND, STATE_SCHEMA, lambda db: cls(path, db, die)
             )
         except DatabaseDamaged:
@@ -115,6 +128,10 @@ class StateDatabase:
         except StorageFailed as failed:
             die(failed)
             raise
+        # Not earlier: a file that is not our database stays as it is.
+        for ending in ("", "-wal", "-shm"):
+            _narrow(f"{path}{ending}")
+        return opened
 
     def close(self) -> None:
         """Close the database."""

@@ -39,7 +39,19 @@ def openState(path: Path, decnetPath: Path | None = None) -> StateStore:
 
 def _takeOver(store: StateStore, decnetPath: Path | None) -> None:
     """Begin where DECNET's own forwarder ended, unless that database has become ours since."""
-    if decnetPath is None or not decnetPath.exists():
+    if decnetPath is None:
+        return
+    try:
+        decnetPath.stat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        _log.warn(
+            "cannot look for the offset of DECNET's own forwarder in {path}: {why}. Going on"
+            " without it; if there is one, let this user read the directory and the file",
+            path=str(decnetPath),
+            why=error.strerror,
+        )
         return
     if decnetPath.samefile(store.path) or hasOurState(decnetPath):
         return

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -203,6 +204,55 @@ class StoreTests(StateTestCase):
         self.assertIn("in use", done.stderr)
         store.save([Content(STREAM, 0, "x")])
         self.assertEqual(len(store.contentsOf("x")), 1)
+
+    def test_otherFilesKeepTheirMode(self) -> None:
+        """
+        A file of another kind is refused, and its octets and its mode stay: a text, a cut or
+        destroyed header, another program's database, and one of a later version of ours.
+        """
+        StateStore.open(self.path).close()
+        ours = self.path.read_bytes()
+        made = {
+            "text": b"root:x:0:0\n",
+            "destroyed": b"\0" * 16 + ours[16:],
+            "foreign": self._database("CREATE TABLE theirs (a)"),
+            "later": self._database(
+                "CREATE TABLE content (a); PRAGMA user_version = 999"
+            ),
+            "different": self._database(
+                "CREATE TABLE content (a); PRAGMA user_version = 1"
+            ),
+        }
+        for name, octets in made.items():
+            with self.subTest(name):
+                path = self.path.with_name(name)
+                path.write_bytes(octets)
+                path.chmod(0o644)
+                self.assertRaises(UserError, StateStore.open, path)
+                self.assertEqual(path.read_bytes(), octets)
+                self.assertEqual(path.stat().st_mode & 0o777, 0o644)
+
+    def test_wideModeOfTheLog(self) -> None:
+        """The write-ahead log of an older database loses the wide mode with it."""
+        store = self.open()
+        store.meet(A, (1, "1" * 32))
+        octets = {end: Path(f"{self.path}{end}").read_bytes() for end in ("", "-wal")}
+        copy = self.path.with_name("copy.db")
+        for end, content in octets.items():
+            Path(f"{copy}{end}").write_bytes(content)
+            Path(f"{copy}{end}").chmod(0o644)
+        kept = StateStore.open(copy)
+        self.addCleanup(kept.close)
+        self.assertEqual(kept.lastMet(), A)
+        modes = [Path(f"{copy}{end}").stat().st_mode & 0o777 for end in octets]
+        self.assertEqual(modes, [0o600, 0o600])
+
+    def _database(self, script: str) -> bytes:
+        path = self.path.with_name("made.db")
+        path.unlink(missing_ok=True)
+        with closing(sqlite3.connect(path)) as db:
+            db.executescript(script)
+        return path.read_bytes()
 
     def test_onlyOwnerCanRead(self) -> None:
         """
