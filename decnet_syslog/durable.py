@@ -2,8 +2,8 @@
 Writing data to disk before it is acknowledged to a peer.
 
 An error of a sync ends the process: the kernel may have dropped the octets, and may report success
-the next time. A full disk is no such error, nor is a file system that became read-only: octets that
-could not be written were not promised to any peer.
+the next time. A write that fails on a full disk, or on a file system that became read-only, is no
+such error: octets that could not be written were not promised to any peer.
 """
 
 from __future__ import annotations
@@ -124,14 +124,17 @@ def syncData(descriptor: int) -> None:
     """
     Sync a file's octets to disk.
 
-    A file system that has nothing to sync is ignored.
+    A file or a file system that cannot be synced (a pipe, squashfs) is ignored.
+
+    A read-only mount succeeds: the kernel has nothing to write. EROFS is an error: ext4 reports it
+    when it became read-only after an error, with octets that are not on disk and never will be.
 
     @raise OSError: the disk has failed.
     """
     try:
         os.fdatasync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EROFS):
+        if error.errno != errno.EINVAL:
             raise
 
 

@@ -12,7 +12,7 @@ class Place:
     """
     Where the octets of a batch are.
 
-    @ivar start: offset in the file.
+    @ivar start: offset in the file after its header.
     @ivar octets: their number.
     @ivar rest: offset of a segment that has what does not fit into the first one; C{None} if
         everything does.

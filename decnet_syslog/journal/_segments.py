@@ -13,10 +13,10 @@ Requirements:
   of the last such row is on disk. A deletion is not synced (L{decnet_syslog.journal._sqlite}): a
   power cut may bring its rows back, and a new output would read them. So a freed segment waits
   for the next synced commit, which syncs the deletion before it;
-* I{Damage is found.} Each row has the CRC-32 of its octets. A segment that another file, an older
-  copy or a failing disk has replaced does not match, and a gap record takes the place of the
-  lines. A file that is missing while rows need it ends the start, because the usual reason is a
-  copy that was forgotten;
+* I{Damage is found.} Each row has the CRC-32 of its octets. A segment that an older copy or a
+  failing disk has replaced does not match, and a gap record takes the place of the lines. A file
+  that is missing while rows need it, or that has another journal's identity, ends the start: the
+  usual reason is a copy that was forgotten, or a journal that was moved without its file;
 * I{Never needed.} If a segment cannot be written, for any reason, the octets are committed
   in rows, and SQLite's own error says whether the journal is full.
 
@@ -68,6 +68,7 @@ class Segments:
     def __init__(
         self,
         journal: Path,
+        identity: str,
         places: Iterable[Place],
         mayGrow: Callable[[int], bool],
         sizes: SegmentSizes = SIZES,
@@ -75,9 +76,11 @@ class Segments:
         """
         Open the file, if there is one.
 
+        @param identity: of the journal's database. The file has the same.
         @param places: of all batches in the journal, in order.
         @param mayGrow: whether the disk has this many octets for a new segment.
         @raise UserError: the file is missing, or cannot be used.
+        @raise StorageFailed: it cannot be read.
         @raise OSError: it cannot be examined.
         """
         self.sizes = sizes
@@ -88,7 +91,7 @@ class Segments:
         last: Place | None = None
         for last in places:
             self._batches.update(self.sizes.segmentsOf(last))
-        self._file = SegmentFile(journal, sizes.segment)
+        self._file = SegmentFile(journal, identity, sizes.segment, bool(self._batches))
         if self._batches and not self._file.exists:
             raise UserError(
                 f"{self._file.path} is missing: it has lines of the journal {journal}; copy it"

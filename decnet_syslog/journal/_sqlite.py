@@ -51,6 +51,7 @@ from ._schema import journalSchema
 from ._segments import Segments
 from ._space import Space
 from ._tidying import useVacuum
+from ._transactions import identityOf
 from ._values import (
     Absence,
     Batch,
@@ -115,7 +116,9 @@ class Journal(Committing):
                 if not isFull(error, path):
                     raise
             EraTable.prepare(db)
-            segments = Segments(path, placesOf(db), space.mayExtend, sizes)
+            segments = Segments(
+                path, identityOf(db), placesOf(db), space.mayExtend, sizes
+            )
             try:
                 return cls(path, db, streamsPerWorkerMax, space, segments)
             except BaseException:

@@ -33,9 +33,15 @@ from ._values import (
     Deposit,
 )
 
-__all__ = ["Transactions"]
+__all__ = ["Transactions", "identityOf"]
 
 T = TypeVar("T")
+
+
+def identityOf(db: sqlite3.Connection) -> str:
+    """The identity of a journal's database: 32 hex digits, made with it."""
+    (identity,) = db.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
+    return str(identity)
 
 
 class Transactions:
@@ -58,7 +64,7 @@ class Transactions:
         """Use L{open} instead."""
         self.path = path
         self._db = connection
-        self.identity = str(self._one("SELECT value FROM meta WHERE key = 'identity'"))
+        self.identity = identityOf(connection)
         self._cursorTable = CursorTable(connection)
         self._eras = EraTable(connection)
         self._kept = KeptOctets(connection, streamsPerWorkerMax, GAPS_KEPT)

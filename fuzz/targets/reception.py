@@ -29,6 +29,7 @@ from decnet_syslog.journal._segments import Segments
 from decnet_syslog.journal._space import Space
 from decnet_syslog.journal._spacing import SPACING_S
 from decnet_syslog.journal._sqlite import Journal, JournalFull
+from decnet_syslog.journal._transactions import identityOf
 from decnet_syslog.limits import Limits
 from decnet_syslog.receiving._acked import AckedSession
 from decnet_syslog.receiving._assembler import Origin
@@ -308,7 +309,9 @@ def _emptyJournal() -> Journal:
     db.execute("INSERT INTO era (token, first) VALUES (?, 0)", (_STREAMS[0],))
     path = fresh("journal") / "listener.db"
     space = Space(path, db, False)
-    return Journal(path, db, 4096, space, Segments(path, (), space.mayExtend))
+    return Journal(
+        path, db, 4096, space, Segments(path, identityOf(db), (), space.mayExtend)
+    )
 
 
 class _World:

@@ -4,12 +4,14 @@ Tests for the state database of L{decnet_syslog.files}, and for positions by jou
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -264,6 +266,33 @@ class StoreTests(StateTestCase):
         self.path.chmod(0o644)
         self.open()
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
+
+
+class SyncTests(StateTestCase):
+    """Logs that are brought to disk before they are shipped."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.store = self.open()
+
+    def sync(self, number: int) -> None:
+        error = OSError(number, os.strerror(number))
+        with mock.patch("os.fdatasync", side_effect=error):
+            self.store.bringToDisk(0, "/a.log")
+
+    def test_failed(self) -> None:
+        """
+        A failed sync is final. EROFS is one: the kernel reports it when a file system became
+        read-only after an error, and octets that we may have read are not on disk.
+        """
+        for number in (errno.EIO, errno.EROFS, errno.ENOSPC):
+            with self.subTest(error=errno.errorcode[number]):
+                failed = self.assertRaises(StorageFailed, self.sync, number)
+                self.assertIn("cannot sync /a.log", str(failed))
+
+    def test_nothingToSync(self) -> None:
+        """A file that cannot be synced, as on a file system made read-only, is no failure."""
+        self.sync(errno.EINVAL)
 
 
 class VersionOneTests(StateTestCase):

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from decnet_syslog.errors import UserError
 from decnet_syslog.journal._batches import LOST
 from decnet_syslog.journal._places import SegmentSizes
-from decnet_syslog.journal._segmentfile import segmentsPath
+from decnet_syslog.journal._segmentfile import HEADER_OCTETS, MAGIC, segmentsPath
 from decnet_syslog.journal._space import SEGMENTS_MIN
 from decnet_syslog.journal._sqlite import Journal, JournalFailed, JournalFull
 from decnet_syslog.journal._values import Batch, Cursor, Deposit, StreamLease
@@ -76,6 +76,10 @@ class SegmentsTestCase(SynchronousTestCase):
     def unread(self) -> list[Batch]:
         return self.journal.read(0, 10**9)
 
+    def allocated(self) -> float:
+        """The number of segments in the file."""
+        return (self.file.stat().st_size - HEADER_OCTETS) / SIZES.segment
+
     def rows(self) -> list[tuple[int, int | None]]:
         """Of each row, the number of octets in it, and its place."""
         query = "SELECT length(octets), place FROM batch ORDER BY seq"
@@ -89,7 +93,8 @@ class PlacingTests(SegmentsTestCase):
         """A large commit's octets are in the file, not in rows, and read back the same."""
         sent = [self.send(), self.send(b"y" * 9_999 + b"\n")]
         self.assertEqual(self.rows(), [(0, 0), (0, 2048)])
-        self.assertTrue(self.file.read_bytes().startswith(LINE + b"yyy"))
+        octets = self.file.read_bytes()[HEADER_OCTETS:]
+        self.assertTrue(octets.startswith(LINE + b"yyy"))
         self.assertEqual(self.unread(), sent)
         self.restart()
         self.assertEqual(self.unread(), sent)
@@ -105,24 +110,39 @@ class PlacingTests(SegmentsTestCase):
 
     def test_manyDepositsOneWrite(self) -> None:
         """The deposits of a commit are written and synced together."""
-        deposits = [lines(self.grant, n * 300, b"z" * 299 + b"\n") for n in range(10)]
+        first = self.send(LINE * 2)
+        deposits = [
+            lines(self.grant, self.at + n * 300, b"z" * 299 + b"\n") for n in range(10)
+        ]
         with (
             mock.patch("os.pwrite", side_effect=os.pwrite) as write,
             mock.patch("os.fdatasync", side_effect=os.fdatasync) as sync,
         ):
             batches = self.journal.commit(deposits)
         self.assertEqual((write.call_count, sync.call_count), (1, 1))
-        self.assertEqual(self.unread(), batches)
+        self.assertEqual(self.unread(), [first, *batches])
 
     def test_octetsBeforeRows(self) -> None:
-        """Octets are synced before the transaction that names them is committed."""
+        """
+        The header and the name of the file are synced before octets are written, and these
+        before the transaction that names them is committed.
+        """
         calls: list[str] = []
-        self.patch(os, "fdatasync", lambda descriptor: calls.append("octets"))
+        write = os.pwrite
+        for name, what in (("fdatasync", "sync"), ("fsync", "sync directory")):
+            self.patch(os, name, lambda descriptor, what=what: calls.append(what))
+
+        def written(descriptor: int, octets: bytes, at: int) -> int:
+            calls.append(f"write at {at}")
+            return write(descriptor, octets, at)
+
+        self.patch(os, "pwrite", written)
         self.journal._db.set_trace_callback(
             lambda statement: calls.append(statement) if "COMMIT" in statement else None
         )
         self.send()
-        self.assertEqual(calls, ["octets", "COMMIT"])
+        begin = ["write at 0", "sync", "sync directory"]
+        self.assertEqual(calls, [*begin, f"write at {HEADER_OCTETS}", "sync", "COMMIT"])
 
     def test_gapsAndMessages(self) -> None:
         """A gap stays in its row; messages with line feeds go to segments."""
@@ -148,9 +168,7 @@ class PlacingTests(SegmentsTestCase):
         dice = random.Random(1)
         sent = [self.send(b"o" * dice.randint(1024, 60_000) + b"\n") for _ in range(40)]
         octets = sum(len(batch.octets) for batch in sent)
-        self.assertEqual(
-            self.file.stat().st_size // SIZES.segment, -(-octets // SIZES.segment)
-        )
+        self.assertEqual(self.allocated(), -(-octets // SIZES.segment))
         self.restart()
         self.assertEqual(self.unread(), sent)
 
@@ -209,7 +227,7 @@ class ReuseTests(SegmentsTestCase):
         """The file does not grow while outputs keep up."""
         for _ in range(20):
             self.release(self.fill(1)[-1].seq)
-        self.assertLessEqual(self.file.stat().st_size, 3 * SIZES.segment)
+        self.assertLessEqual(self.allocated(), 3)
 
     def test_notBeforeDeletionIsSynced(self) -> None:
         """
@@ -274,12 +292,12 @@ class ReuseTests(SegmentsTestCase):
         self.patch(self.journal, "_commit", commit)
         self.send(LINE * 31)
         self.assertEqual([place for _, place in self.rows()], [0, 2048])
-        self.assertEqual(self.file.stat().st_size, SIZES.segment)
+        self.assertEqual(self.allocated(), 1)
 
     def test_givenBack(self) -> None:
         """The room of a delivered backlog is returned, and a clean stop returns the rest."""
         last = self.fill(40)[-1].seq
-        self.assertEqual(self.file.stat().st_size, 40 * SIZES.segment)
+        self.assertEqual(self.allocated(), 40)
         self.release(last)
         self.send(b"small\n")
         rounds = 0
@@ -287,9 +305,9 @@ class ReuseTests(SegmentsTestCase):
             while self.journal.giveBack():
                 pass
             rounds += 1
-        self.assertLess(self.file.stat().st_size, 4 * SIZES.segment)
+        self.assertLess(self.allocated(), 4)
         self.journal.close()
-        self.assertLessEqual(self.file.stat().st_size, SIZES.segment)
+        self.assertLessEqual(self.allocated(), 1)
 
     def test_givenBackForRows(self) -> None:
         """When rows have no room, unused segments are returned at once."""
@@ -298,7 +316,7 @@ class ReuseTests(SegmentsTestCase):
         self.patch(self.journal._space, "has", lambda octets: False)
         self.patch(self.journal._segments, "_mayGrow", lambda octets: False)
         self.assertRaises(JournalFull, self.journal.commit, [lines(None, 0, LINE * 80)])
-        self.assertLess(self.file.stat().st_size, 4 * SIZES.segment)
+        self.assertLess(self.allocated(), 4)
 
 
 class FailureTests(SegmentsTestCase):
@@ -337,6 +355,12 @@ class FailureTests(SegmentsTestCase):
         self.start()
         self.assertEqual(self.unread(), [])
         self.assertEqual(self.grant.offset, 0)
+
+    def test_syncOfReadOnlyFileSystem(self) -> None:
+        """A file system that became read-only with octets not on disk has failed."""
+        self.send()
+        self.failing("fdatasync", errno.EROFS)
+        self.assertRaises(JournalFailed, self.send)
 
     def test_failedSyncOfDirectory(self) -> None:
         """Nothing is committed to a file whose name may be lost."""
@@ -415,14 +439,15 @@ class DamageTests(SegmentsTestCase):
         """A changed, empty or foreign sector makes a gap of its batch, and of no other."""
         sent = [self.send() for _ in range(4)]
         whole = self.file.read_bytes()
-        for at in range(0, 4 * len(LINE), 512):
+        for start in range(0, 4 * len(LINE), 512):
+            at = HEADER_OCTETS + start
             for sector in (bytes(512), b"\xff" * 512, os.urandom(512)):
                 there = self.damaged(
                     lambda octets, at=at, sector=sector: octets.__setitem__(  # type: ignore[misc]
                         slice(at, at + 512), sector
                     )
                 )
-                lost = at // len(LINE)
+                lost = start // len(LINE)
                 self.assertEqual(there[lost].reason, LOST)
                 self.assertEqual(there[lost].octets, b"")
                 self.assertEqual(there[lost].provenance, sent[lost].provenance)
@@ -436,7 +461,7 @@ class DamageTests(SegmentsTestCase):
         self.send()
         dice = random.Random(1)
         for _ in range(20):
-            bit = dice.randrange(8 * len(LINE))
+            bit = 8 * HEADER_OCTETS + dice.randrange(8 * len(LINE))
             flip = lambda octets, bit=bit: octets.__setitem__(  # noqa: E731
                 bit // 8, octets[bit // 8] ^ 1 << bit % 8
             )
@@ -446,7 +471,9 @@ class DamageTests(SegmentsTestCase):
     def test_truncated(self) -> None:
         """A file that was cut short: the batches before the cut are whole."""
         sent = [self.send() for _ in range(4)]
-        there = self.damaged(lambda octets: octets.__delitem__(slice(5000, None)))
+        there = self.damaged(
+            lambda octets: octets.__delitem__(slice(HEADER_OCTETS + 5000, None))
+        )
         self.assertEqual(there[:2], sent[:2])
         self.assertEqual([b.reason for b in there[2:]], [LOST, LOST])
 
@@ -500,3 +527,172 @@ class DamageTests(SegmentsTestCase):
                     finally:
                         journal.close()
                 self.assertEqual(len(str(caught.exception).splitlines()), 1)
+
+
+class IdentityTests(SegmentsTestCase):
+    """The file belongs to one journal, and to no other."""
+
+    def refused(self) -> str:
+        """Try to start. The file is left as it is."""
+        before = self.file.read_bytes()
+        error = self.assertRaises(UserError, Journal.open, self.path, sizes=SIZES)
+        self.assertEqual(self.file.read_bytes(), before)
+        self.assertEqual(len(str(error).splitlines()), 1)
+        self.assertIn(str(self.file), str(error))
+        return str(error)
+
+    def plant(self, octets: bytes) -> None:
+        self.journal.close()
+        self.file.unlink(missing_ok=True)
+        self.file.write_bytes(octets)
+        self.file.chmod(0o600)
+
+    def foreign(self) -> list[bytes]:
+        """Files that are no file of this journal."""
+        other = self.path.with_name("other.db")
+        journal = Journal.open(other, sizes=SIZES)
+        journal.commit([lines(None, 0, LINE)])
+        journal.close()
+        whole = segmentsPath(other).read_bytes()
+        header = whole[:HEADER_OCTETS]
+        return [
+            whole,
+            header,
+            header[:-1],
+            header[: len(MAGIC) + 8],
+            b"p",
+            os.urandom(3 * SIZES.segment),
+            bytes(HEADER_OCTETS + 1),
+            bytes(3 * SIZES.segment),
+            LINE * 32,
+        ]
+
+    def test_journalMovedAlone(self) -> None:
+        """
+        A new journal does not start with the file of a journal that was moved away. That
+        journal is whole when it is put back.
+        """
+        sent = [self.send() for _ in range(5)]
+        self.journal.close()
+        away = self.path.with_name("away")
+        self.path.rename(away)
+        self.assertIn("belongs to another journal", self.refused())
+        self.assertIn("move it away", self.refused())
+        away.rename(self.path)
+        self.start()
+        self.assertEqual(self.unread(), sent)
+
+    def test_foreignFileUnneeded(self) -> None:
+        """The start refuses a file of something else, and does not change it."""
+        for octets in self.foreign():
+            with self.subTest(begin=octets[:50], size=len(octets)):
+                self.plant(octets)
+                self.assertIn("move it away", self.refused())
+
+    def test_foreignFileNeeded(self) -> None:
+        """Without its own file, a journal with rows does not start; with it, nothing is lost."""
+        sent = [self.send() for _ in range(3)]
+        self.journal.close()
+        ours = self.file.read_bytes()
+        # The format before there was a header.
+        for octets in [*self.foreign(), ours[HEADER_OCTETS:]]:
+            with self.subTest(begin=octets[:50], size=len(octets)):
+                self.plant(octets)
+                self.assertIn("create an empty file", self.refused())
+        self.plant(ours)
+        self.start()
+        self.assertEqual(self.unread(), sent)
+
+    def test_secondName(self) -> None:
+        """A file with a second name may be another's: it is refused, whatever is in it."""
+        self.send()
+        self.journal.close()
+        ours = self.file.read_bytes()
+        for octets in (b"", ours, os.urandom(3 * SIZES.segment)):
+            with self.subTest(size=len(octets)):
+                self.plant(octets)
+                other = self.path.with_name("second")
+                other.hardlink_to(self.file)
+                self.refused()
+                self.assertEqual(other.read_bytes(), octets)
+                other.unlink()
+
+    def test_remedyOfSecondName(self) -> None:
+        """A copy is used."""
+        sent = self.send()
+        self.journal.close()
+        second = self.path.with_name("second")
+        second.hardlink_to(self.file)
+        self.assertIn("cp -p", self.refused())
+        shutil.copy2(self.file, f"{self.file}.copy")
+        os.rename(f"{self.file}.copy", self.file)
+        self.start()
+        self.assertEqual(self.unread(), [sent])
+
+    def test_plantedWhileRunning(self) -> None:
+        """A file that comes up later is not written either; octets are in rows."""
+        for octets in self.foreign():
+            with self.subTest(begin=octets[:50], size=len(octets)):
+                self.file.write_bytes(octets)
+                self.send()
+                self.assertEqual(self.rows()[-1], (2048, None))
+                self.assertEqual(self.file.read_bytes(), octets)
+                self.file.unlink()
+        second = self.path.with_name("second")
+        second.touch(0o600)
+        self.file.hardlink_to(second)
+        self.send()
+        self.assertEqual(self.rows()[-1], (2048, None))
+        self.assertEqual(second.read_bytes(), b"")
+
+    def test_tornHeader(self) -> None:
+        """What a crash leaves of the header is no obstacle, with rows or without."""
+        sent = [self.send()]
+        self.journal.close()
+        header = self.file.read_bytes()[:HEADER_OCTETS]
+        for octets in (
+            b"",
+            header[:1],
+            header[:50],
+            header[:512],
+            header[:50] + bytes(HEADER_OCTETS - 50),
+            bytes(50) + header[50:],
+            bytes(512),
+            bytes(HEADER_OCTETS),
+        ):
+            with self.subTest(begin=octets[:60], size=len(octets)):
+                self.plant(octets)
+                self.start()
+                self.assertEqual(self.unread()[0].reason, LOST)
+                sent.append(self.send())
+                self.assertEqual(self.rows()[-1][0], 0)
+                self.assertEqual(self.file.read_bytes()[:HEADER_OCTETS], header)
+                self.restart()
+                self.assertEqual(self.unread()[-1], sent[-1])
+
+    def test_damageAfterHeader(self) -> None:
+        """Damage to the rest of the header's page costs nothing."""
+        sent = self.send()
+        self.journal.close()
+        octets = bytearray(self.file.read_bytes())
+        octets[512:HEADER_OCTETS] = os.urandom(HEADER_OCTETS - 512)
+        self.plant(bytes(octets))
+        self.start()
+        self.assertEqual(self.unread(), [sent])
+
+    def test_failedSyncOfHeader(self) -> None:
+        """If the header cannot be synced, nothing is committed, and the next start goes on."""
+        error = OSError(errno.EIO, os.strerror(errno.EIO))
+        with mock.patch("os.fdatasync", side_effect=error):
+            self.assertRaises(JournalFailed, self.send)
+        self.restart()
+        sent = self.send()
+        self.assertEqual(self.unread(), [sent])
+
+    def test_unreadableHeader(self) -> None:
+        """A disk that cannot read the header has failed."""
+        self.send()
+        self.journal.close()
+        error = OSError(errno.EIO, os.strerror(errno.EIO))
+        with mock.patch("os.pread", side_effect=error):
+            self.assertRaises(JournalFailed, Journal.open, self.path, sizes=SIZES)
