@@ -13,6 +13,7 @@ from ..errors import UserError
 from ..files import (
     StateStore,
     hasOurState,
+    isThere,
     readDecnetOffset,
     writeDecnetOffset,
 )
@@ -57,7 +58,7 @@ Examples:
             None,
             "DECNET's database [forwarder.db in --agent-dir]",
         ],
-        ["log-file", None, None, "The log, if our state has several"],
+        ["log-file", None, None, "The log, if our state has several or none"],
     ]
 
     def parseArgs(self, action: str = "") -> None:
@@ -82,6 +83,49 @@ Examples:
                 )
 
 
+def _mayLook(path: Path) -> bool:
+    """
+    Whether there is a database.
+
+    @raise UserError: this user may not look.
+    """
+    try:
+        return isThere(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot look for {path}: {error.strerror}; run this as the forwarder's user"
+        ) from None
+
+
+def _checkLog(options: Any, ours: tuple[str, int] | None, theirs: int) -> None:
+    """
+    Check that DECNET's offset is one of the log.
+
+    @raise UserError: it is beyond its end.
+    """
+    named = options["log-file"] or (ours and ours[0])
+    if not named:
+        print(
+            f"not checked whether a log has {theirs} octets: --log-file PATH checks it; if it has"
+            " not, the forwarder warns and begins at its start"
+        )
+        return
+    path = directory(named)
+    try:
+        size = os.stat(path).st_size
+    except OSError as error:
+        raise UserError(
+            f"cannot look at {showText(str(path), 300)}: {error.strerror}; give the log with"
+            " --log-file"
+        ) from None
+    if theirs > size:
+        raise UserError(
+            f"DECNET's offset {theirs} is beyond the end of {showText(str(path), 300)} ({size}"
+            " octets): give its log with --log-file, or start without an import if the log was"
+            " rotated since"
+        )
+
+
 def _ours(options: Any) -> tuple[str, int] | None:
     """
     The log that our forwarder follows, and its acknowledged octets, of any master.
@@ -89,7 +133,7 @@ def _ours(options: Any) -> tuple[str, int] | None:
     @raise UserError: the forwarder runs, or several logs are followed and none is named.
     """
     path: Path = options["state-db"]
-    if not path.exists() or not hasOurState(path):
+    if not _mayLook(path) or not hasOurState(path):
         return None
     store = StateStore.open(path)
     try:
@@ -100,6 +144,8 @@ def _ours(options: Any) -> tuple[str, int] | None:
     if wanted is not None:
         wanted = str(directory(wanted))
         if wanted not in reached:
+            if not reached:
+                return None
             raise UserError(
                 f"our state has no log {showText(wanted, 200)}: it has"
                 f" {showText(', '.join(reached) or 'none', 300)}"
@@ -113,11 +159,27 @@ def _ours(options: Any) -> tuple[str, int] | None:
     return next(iter(reached.items()), None)
 
 
-def _show(ours: tuple[str, int] | None, theirs: int | None) -> int:
+def _beginning(options: Any, theirs: int | None) -> int | None:
+    """Where our forwarder begins, which has no state of a log."""
+    path: Path = options["state-db"]
+    imported = readDecnetOffset(path)
+    if imported is None and not (isThere(path) and hasOurState(path)):
+        # As at its first start: what the forwarder finds in the bundle's directory.
+        bundled = directory(options["agent-dir"]) / "forwarder.db"
+        if bundled == options["decnet-db"] and not hasOurState(bundled):
+            imported = theirs
+    return imported
+
+
+def _show(options: Any, ours: tuple[str, int] | None, theirs: int | None) -> int:
     name, offset = ours if ours is not None else ("no log yet", None)
-    print(
-        f"decnet_syslog: {'none' if offset is None else offset} ({showText(name, 300)})"
-    )
+    if offset is None:
+        offset = _beginning(options, theirs)
+        print(
+            f"decnet_syslog: {'none (no log yet)' if offset is None else f'begins at {offset}'}"
+        )
+    else:
+        print(f"decnet_syslog: {offset} ({showText(name, 300)})")
     print(f"DECNET:        {'none' if theirs is None else theirs}")
     if offset is None or theirs is None or offset == theirs:
         print("nothing to hand over" if offset == theirs else "only one has an offset")
@@ -158,6 +220,7 @@ def _import(options: Any, ours: tuple[str, int] | None, theirs: int | None) -> i
     if ours is not None and ours[1] >= theirs:
         print(f"nothing to do: we are at {ours[1]}, DECNET is at {theirs}")
         return 0
+    _checkLog(options, ours, theirs)
     path: Path = options["state-db"]
     fresh = path.with_name(f"{path.name}.importing")
     fresh.unlink(missing_ok=True)
@@ -201,7 +264,7 @@ def run(options: Options) -> int:
     ours = _ours(options)
     theirs = readDecnetOffset(options["decnet-db"])
     if options["action"] == "show":
-        return _show(ours, theirs)
+        return _show(options, ours, theirs)
     if options["action"] == "export":
         return _export(options, ours, theirs)
     return _import(options, ours, theirs)

@@ -6,7 +6,12 @@ from ._archives import RESERVE_OCTETS, openArchive, openRegular, unpacking
 from ._chunks import Chunk, FinalLine, GapChunk, LineChunk
 from ._codecs import codecOf, decoderFor, whyUnreadable
 from ._contents import AcknowledgedPosition, Content, ContentKey, Life, Proof
-from ._decnetoffset import hasOurState, readDecnetOffset, writeDecnetOffset
+from ._decnetoffset import (
+    hasOurState,
+    isThere,
+    readDecnetOffset,
+    writeDecnetOffset,
+)
 from ._directories import DirectoryCache
 from ._errors import BadOctets, CannotDecode
 from ._followed import FILES_MAX, FollowedFiles
@@ -74,6 +79,7 @@ __all__ = [
     "identify",
     "isOpenForWriting",
     "isRotatedOf",
+    "isThere",
     "linksOf",
     "openArchive",
     "openLog",

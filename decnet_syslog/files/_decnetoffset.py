@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from ..errors import UserError
 
-__all__ = ["hasOurState", "readDecnetOffset", "writeDecnetOffset"]
+__all__ = ["hasOurState", "isThere", "readDecnetOffset", "writeDecnetOffset"]
 
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS forwarder_offset"
@@ -30,6 +30,9 @@ _WRITE = (
 # How long to wait for a forwarder of DECNET that is just writing, in seconds.
 PATIENCE_S = 5.0
 
+# The file header (SQLite's fileformat2, section 1.3): where the user version is. DECNET has none.
+_USER_VERSION = slice(60, 64)
+
 
 def _open(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(
@@ -37,15 +40,35 @@ def _open(path: Path, mode: str) -> sqlite3.Connection:
     )
 
 
+def isThere(path: Path) -> bool:
+    """
+    Whether there is a database.
+
+    @raise PermissionError: this user may not look.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def readDecnetOffset(path: Path) -> int | None:
     """
     Read the offset; nothing is changed.
 
     @return: C{None}: there is none.
-    @raise UserError: the file cannot be read.
+    @raise UserError: the file cannot be read, or its offset is none: not a number, or negative.
     """
-    if not os.path.exists(path):
-        return None
+    try:
+        if not isThere(path):
+            return None
+        os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+    except OSError as error:
+        raise UserError(
+            f"cannot read DECNET's offset in {path}: {error.strerror}; let this user read it, or"
+            ' run "decnet-syslog offset import" as a user who may'
+        ) from None
     try:
         with closing(_open(path, "ro")) as db:
             row = db.execute(_READ).fetchone()
@@ -60,7 +83,14 @@ def readDecnetOffset(path: Path) -> int | None:
             f"cannot read DECNET's offset in {path} ({error}): give the path of its"
             " forwarder.db"
         ) from None
-    return None if row is None or not isinstance(row[0], int) else max(0, row[0])
+    if row is None:
+        return None
+    if not isinstance(row[0], int) or row[0] < 0:
+        raise UserError(
+            f"DECNET's offset in {path} is {ascii(row[0])[:60]}, which is no number of"
+            " octets: give the path of another forwarder.db, or delete the row"
+        )
+    return row[0]
 
 
 def writeDecnetOffset(path: Path, offset: int) -> None:
@@ -81,7 +111,17 @@ def writeDecnetOffset(path: Path, offset: int) -> None:
 
 
 def hasOurState(path: Path) -> bool:
-    """Whether a database has state of our own forwarder."""
+    """
+    Whether a database has state of our own forwarder.
+
+    A forwarder that runs lets nobody else read its tables; the header of the file has its version.
+    """
+    try:
+        with path.open("rb") as file:
+            if any(file.read(_USER_VERSION.stop)[_USER_VERSION]):
+                return True
+    except OSError:
+        return False
     try:
         with closing(_open(path, "ro")) as db:
             row = db.execute(

@@ -83,8 +83,8 @@ class Start:
                 follower.records[content.key] = content
         if not contents:
             follower.matcher.firstSight()
-        startOffset = 0 if contents else self.startOffset
         live = follower.name.open()
+        startOffset = 0 if contents else self._checked(live)
         if live is not None:
             origin = follower.name.originOf(live)
             if origin is None:
@@ -94,6 +94,19 @@ class Start:
                 startOffset = max(startOffset, origin)
         follower.matcher.start(live, startOffset)
         follower.opened.sort(key=lambda one: one is follower.current)
+
+    def _checked(self, live: int | None) -> int:
+        """Where to begin: at the start, if the given offset is not one of this file."""
+        offset, size = self.startOffset, 0
+        if live is not None:
+            size = os.fstat(live).st_size
+        if not 0 <= offset <= size:
+            self._around.events(
+                "offset-elsewhere", path=self._follower.path, offset=offset, size=size
+            )
+            # Said once, however often the start is tried.
+            self.startOffset = 0
+        return self.startOffset
 
     def _seek(self, content: Content) -> None:
         """Open the kept copy of a content, or search for its file."""

@@ -150,7 +150,11 @@ class StateDatabase:
             raise
 
     def legacyOffset(self) -> int | None:
-        """The offset of DECNET's own forwarder, as long as no content is on record."""
+        """
+        The offset of DECNET's own forwarder, as long as no content is on record.
+
+        @return: a negative number: what is there is no offset.
+        """
         if not self.isFresh:
             return None
         try:
@@ -159,7 +163,10 @@ class StateDatabase:
             ).fetchone()
         except sqlite3.OperationalError:
             return None
-        return None if row is None else max(0, int(row[0]))
+        if row is None:
+            return None
+        # Anything else is no offset: SQLite keeps a text in an integer column, too.
+        return row[0] if isinstance(row[0], int) else -1
 
 
 class Transaction:

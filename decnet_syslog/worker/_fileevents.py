@@ -82,6 +82,12 @@ _SENTENCES: dict[str, tuple[LogLevel, str]] = {
         "not following {path!r} and further files: the limit is {limit} files. Raise"
         " --max-files",
     ),
+    "offset-elsewhere": (
+        LogLevel.warn,
+        "the offset of DECNET's own forwarder, {offset}, is not in {path!r}, which has {size}"
+        " octets: beginning at its start. Lines that DECNET has sent from it are sent again; check"
+        " that it is the log that DECNET's forwarder followed",
+    ),
     "before-our-time": (
         LogLevel.info,
         "not sending {files} rotated files of {path!r}: they are older than the first look of"

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from ..durable import EXIT_STORAGE, StorageFailed
 from ..errors import UserError
-from ..files import StateStore, hasOurState, readDecnetOffset
+from ..files import StateStore, hasOurState, isThere, readDecnetOffset
 
 __all__ = ["openState"]
 
@@ -42,24 +42,24 @@ def _takeOver(store: StateStore, decnetPath: Path | None) -> None:
     if decnetPath is None:
         return
     try:
-        decnetPath.stat()
-    except FileNotFoundError:
-        return
+        if not isThere(decnetPath) or decnetPath.samefile(store.path):
+            return
     except OSError as error:
         _log.warn(
-            "cannot look for the offset of DECNET's own forwarder in {path}: {why}. Going on"
-            " without it; if there is one, let this user read the directory and the file",
+            "cannot look for the offset of DECNET's own forwarder in {path!r}: {reason}. If it"
+            ' has sent a part of the log, run "decnet-syslog offset import" as a user who may'
+            " read it, before this forwarder sends that part again",
             path=str(decnetPath),
-            why=error.strerror,
+            reason=error.strerror,
         )
         return
-    if decnetPath.samefile(store.path) or hasOurState(decnetPath):
+    if hasOurState(decnetPath):
         return
     offset = readDecnetOffset(decnetPath)
     if offset:
         store.importOffset(offset)
         _log.info(
-            "beginning at {offset}, where DECNET's own forwarder ended ({path!r})",
+            "beginning at {offset}, where DECNET's own forwarder ended ({path})",
             offset=offset,
             path=str(decnetPath),
         )

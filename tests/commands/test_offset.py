@@ -28,7 +28,7 @@ def said(*words: str) -> tuple[object, str, str]:
     raise AssertionError("main() always exits")
 
 
-def decnetWrites(path: Path, offset: int) -> None:
+def decnetWrites(path: Path, offset: object) -> None:
     """What DECNET 1.2.1 does when it has sent up to an offset."""
     with closing(sqlite3.connect(path)) as db:
         db.execute(
@@ -79,6 +79,54 @@ class CommandTests(SynchronousTestCase):
         status, out, err = said("import", self.options)
         self.assertEqual((status or 0, err), (0, ""), out)
         self.assertEqual(readDecnetOffset(path), 42)
+
+    def test_nonsense(self) -> None:
+        """What is no offset is refused by each action, and nothing is changed."""
+        path = self.directory / "forwarder.db"
+        for nonsense in (-5, "rubbish", b"\xff", 1.5):
+            path.unlink(missing_ok=True)
+            decnetWrites(path, nonsense)
+            before = path.read_bytes()
+            for action in ("show", "export", "import"):
+                status, out, err = said(action, self.options)
+                self.assertEqual((status, out, err.count("\n")), (1, "", 1), err)
+                self.assertIn("is no number of octets", err)
+            self.assertEqual(path.read_bytes(), before)
+
+    def test_beyondTheLog(self) -> None:
+        """An offset beyond the end of the log is refused; without a log, import says so."""
+        path, log = self.directory / "forwarder.db", self.directory / "log"
+        log.write_bytes(b"x" * 42)
+        decnetWrites(path, 43)
+        before = path.read_bytes()
+        for words, text in (
+            ((f"--log-file={log}",), "(42 octets)"),
+            ((f"--log-file={log}.other",), "cannot look at"),
+        ):
+            status, out, err = said("import", self.options, *words)
+            self.assertEqual((status, out, err.count("\n")), (1, "", 1), err)
+            self.assertIn(text, err)
+        self.assertEqual(path.read_bytes(), before)
+        status, out, err = said("import", self.options)
+        self.assertEqual((status or 0, err), (0, ""))
+        self.assertIn("not checked", out)
+        decnetWrites(path, 42)
+        status, out, err = said("import", self.options, f"--log-file={log}")
+        self.assertEqual((status or 0, err), (0, ""))
+        self.assertNotIn("not checked", out)
+
+    def test_showAfterImport(self) -> None:
+        """After an import, show says where our forwarder begins."""
+        decnetWrites(self.directory / "forwarder.db", 42)
+        options = (self.options, f"--state-db={self.directory}/state.db")
+        self.assertEqual(said("import", *options)[0] or 0, 0)
+        out = said("show", *options)[1]
+        self.assertIn("decnet_syslog: begins at 42\n", out)
+        self.assertIn("nothing to hand over", out)
+        decnetWrites(self.directory / "forwarder.db", 50)
+        out = said("show", *options)[1]
+        self.assertIn("decnet_syslog: begins at 42\n", out)
+        self.assertIn("8 octets ahead: import", out)
 
 
 class TurnsTests(PairTestCase):

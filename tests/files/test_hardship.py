@@ -249,6 +249,30 @@ class RefusedTests(TailTestCase):
             self.ship()
         self.assertEqual(self.events.count("unreadable"), 1)
 
+    def test_legacyElsewhere(self) -> None:
+        """
+        What is not an offset of the log is reported once, and the log is shipped from its start.
+        """
+        for times, offset in enumerate((5, 10**15, -1, "rubbish"), 1):
+            self.stop()
+            self.events.clear()
+            (self.directory / "forwarder.db").unlink()
+            with closing(sqlite3.connect(self.directory / "forwarder.db")) as db:
+                db.execute(
+                    "CREATE TABLE forwarder_offset"
+                    " (key TEXT PRIMARY KEY, offset INTEGER NOT NULL)"
+                )
+                db.execute(
+                    "INSERT INTO forwarder_offset VALUES ('default', ?)", (offset,)
+                )
+                db.commit()
+            self.path.write_bytes(b"a\nb\n")
+            self.start()
+            with self.refusing(errno.EACCES):
+                self.ship()
+            self.assertEqual(self.ship(), b"a\nb\n" * times)
+            self.assertEqual(self.events.count("offset-elsewhere"), 1, offset)
+
     def test_legacyUnreadableAtStart(self) -> None:
         """
         The offset of DECNET's forwarder is applied when an unreadable file becomes

@@ -260,7 +260,7 @@ complete -c decnet-syslog -n "__decnet_syslog_at 'install'" -l version -d 'Displ
 complete -c decnet-syslog -n "__decnet_syslog_at 'offset'" -l agent-dir -r -d 'Directory of the certificates [DECNET_AGENT_DIR, ~/.decnet/agent]'
 complete -c decnet-syslog -n "__decnet_syslog_at 'offset'" -l decnet-db -r -d 'DECNET\'s database [forwarder.db in --agent-dir]'
 complete -c decnet-syslog -n "__decnet_syslog_at 'offset'" -l help -d 'Display this help and exit'
-complete -c decnet-syslog -n "__decnet_syslog_at 'offset'" -l log-file -r -d 'The log, if our state has several'
+complete -c decnet-syslog -n "__decnet_syslog_at 'offset'" -l log-file -r -d 'The log, if our state has several or none'
 complete -c decnet-syslog -n "__decnet_syslog_at 'offset'" -l state-db -r -d 'Our state database [forwarder.db in --agent-dir]'
 complete -c decnet-syslog -n "__decnet_syslog_at 'offset'" -l version -d 'Display the version and exit'
 complete -c decnet-syslog -n "__decnet_syslog_at 'revoke'" -l ca-dir -r -d 'Directory of the CA [default: ~/.decnet/ca]'
