@@ -5,6 +5,7 @@ Tests for the documentation: it builds, covers every option, and its commands wo
 from __future__ import annotations
 
 import ast
+import builtins
 import html
 import importlib.util
 import json
@@ -12,6 +13,7 @@ import posixpath
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
@@ -19,18 +21,57 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.cli import Options
+from decnet_syslog.journal._batches import LOST
 from decnet_syslog.master.tap import Options as ListenerOptions
+from decnet_syslog.receiving._plain import OVERSIZE
 from decnet_syslog.wire._gap import GapRecord, renderGapRecord
 from decnet_syslog.wire._record import Provenance
 from decnet_syslog.worker.tap import Options as ForwarderOptions
 
 from .records import renderRecords
 from .test_cli import commands
+from .test_house import FLOORS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+# Literals in CONTRIBUTING.rst that are no names of Python: programs, a branch, a kind of news.
+WORDS = {"venv", "nox", "main", "PATH", "removal"}
+
+
+def _defined(tree: ast.AST) -> set[str]:
+    """Every name that a module or a class defines, at any depth."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names |= {one.id for one in node.targets if isinstance(one, ast.Name)}
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
+    return names
+
+
+def _reasons(tree: ast.AST) -> Iterator[str]:
+    """The reasons of gaps in a module of the forwarder."""
+    for node in ast.walk(tree):
+        values: list[ast.expr] = []
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr in ("_gap", "lose", "giveUp"):
+                values = node.args[-1:]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "Content":
+            values = [one.value for one in node.keywords if one.arg == "reason"]
+        elif isinstance(node, ast.Assign) and re.search(
+            r"content\.reason$|lostReason$", ast.unparse(node.targets[0])
+        ):
+            values = [node.value]
+        for value in values:
+            for one in ast.walk(value):
+                if isinstance(one, ast.Constant) and isinstance(one.value, str):
+                    yield one.value
 
 
 def shown(text: str) -> str:
@@ -163,6 +204,9 @@ class ClaimTests(SynchronousTestCase):
             all_ += [name for name in record if name not in all_]
             gap += record.get("gap", ())
         self.assertEqual(self.table("Records", "Environment"), all_)
+        readme = (ROOT / "README.rst").read_text("utf-8")
+        for name in all_:
+            self.assertRegex(readme, rf"\b{name}\b", "a member of a record")
         text = (DOCS / "reference.rst").read_text("utf-8")
         for name in gap:
             self.assertIn(f"``{name}``", text.partition("\nIn ``gap`` are ")[2])
@@ -208,25 +252,105 @@ class ClaimTests(SynchronousTestCase):
                 if found is not None and found[1] in rooms:
                     self.assertIn(literal.removesuffix(".py"), modules, page.name)
 
+    def test_contributingNamesExist(self) -> None:
+        """Every name of Python, file and directory in CONTRIBUTING.rst exists."""
+        names = set(dir(builtins)) | WORDS
+        members: dict[str, set[str]] = {}
+        for top in ("decnet_syslog", "tests"):
+            for path in (ROOT / top).rglob("*.py"):
+                tree = ast.parse(path.read_text("utf-8"))
+                names |= _defined(tree)
+                for node in ast.walk(tree):
+                    if isinstance(node, ast.ClassDef):
+                        members.setdefault(node.name, set()).update(_defined(node))
+        for path in (ROOT / "decnet_syslog").rglob("*.[ch]"):
+            names |= set(re.findall(r"(?m)^#define (\w+)", path.read_text("utf-8")))
+        directories = (ROOT, ROOT / "decnet_syslog")
+        names |= {path.name for one in directories for path in one.iterdir()}
+        checked = 0
+        text = (ROOT / "CONTRIBUTING.rst").read_text("utf-8")
+        for literal in re.findall(r"``([^`]+)``", text):
+            if re.fullmatch(r"[\w.-]+(/[\w.-]+)+/?|\.?\w+/", literal):
+                there = any((one / literal).exists() for one in directories)
+                # What a build leaves there.
+                there = there or literal in ("docs/_build", "dist/")
+            elif re.fullmatch(r"\w+\.(py|rst|c|sql|cfg)", literal):
+                there = any(
+                    next(one.rglob(literal), None)
+                    for one in (*directories[1:], ROOT / "tests", ROOT / "docs")
+                )
+                there = there or (ROOT / literal).is_file()
+            elif found := re.fullmatch(r"(\w+)\.(\w+)", literal):
+                there = found[2] in members.get(found[1], ())
+            elif re.fullmatch(r"[A-Za-z_]\w*", literal):
+                there = literal in names
+            else:
+                continue
+            checked += 1
+            self.assertTrue(there, f"CONTRIBUTING.rst names ``{literal}``")
+        self.assertGreater(checked, 60)
+
+    def test_gapReasons(self) -> None:
+        """The reference explains every reason of a gap that the code gives, and no other."""
+        given: set[str] = set()
+        for room in ("files", "sending"):
+            for path in (ROOT / "decnet_syslog" / room).glob("*.py"):
+                given |= set(_reasons(ast.parse(path.read_text("utf-8"))))
+        # A plain peer's message, and octets that the journal had.
+        ours = {OVERSIZE, LOST}
+        self.assertGreater(len(given), 4)
+        text = (DOCS / "reference.rst").read_text("utf-8")
+        _, _, part = text.partition("\nThe reason of a gap is a word.")
+        forwarder, _, rest = part.partition("\nThe listener gives these:")
+        listener, _, _ = rest.partition("\nAnother forwarder")
+        for where, reasons in ((forwarder, given), (listener, ours)):
+            self.assertEqual(set(re.findall(r"(?m)^``([\w-]+)``$", where)), reasons)
+        protocol = (DOCS / "protocol.rst").read_text("utf-8")
+        _, _, line = protocol.partition("``SKIP octets reason``")
+        line = line.partition("Reasons in use: ")[2].partition(".\n")[0]
+        self.assertEqual(set(re.findall(r"``([\w-]+)``", line)), given)
+
     def test_everyModuleHasItsPlace(self) -> None:
-        """ARCHITECTURE.rst lists every module in its package."""
+        """ARCHITECTURE.rst lists every module in its package, and nothing that is gone."""
         text = (ROOT / "ARCHITECTURE.rst").read_text("utf-8")
-        tree, _, _ = text.partition("\n\n``wire``, ")
+        tree = re.search(r"(?m)^    decnet_syslog/\n((?:      .*\n)+)", text)
+        assert tree is not None
         named: dict[str, set[str]] = {"": set()}
         room = ""
-        for line in tree.splitlines():
+        for line in tree[1].splitlines():
             if found := re.match(r" {6}(\w+)/", line):
                 room = found[1]
             elif re.match(r" {6}\w+\.py", line):
                 room = ""
-            named.setdefault(room, set()).update(re.findall(r"\w+", line))
+            found_ = re.findall(r"\w+" if room else r"(\w+)\.py\b", line)
+            named.setdefault(room, set()).update(found_)
+        commands_ = {path[0] for path, _ in commands(Options()) if path}
         package = ROOT / "decnet_syslog"
+        there: set[str] = set()
         for path in package.rglob("*.py"):
-            if path.stem in ("__init__", "__main__") or path.parent.name == "commands":
+            if path.stem in ("__init__", "__main__"):
                 continue
             room = "" if path.parent == package else path.parent.name
+            there.add(path.stem)
+            if room == "commands" and path.stem in commands_:
+                continue
             place = f"{path.stem} of {room or 'the package'} is not in ARCHITECTURE.rst"
             self.assertIn(path.stem, named.get(room, ()), place)
+        private = {name for names in named.values() for name in names if name[0] == "_"}
+        self.assertEqual((private | named[""]) - there - {"_hotpath"}, set())
+
+    def test_floors(self) -> None:
+        """ARCHITECTURE.rst has the floors that test_house enforces."""
+        text = (ROOT / "ARCHITECTURE.rst").read_text("utf-8")
+        listed = re.search(r"bottom up::\n\n((?: {6}.*\n)+)", text)
+        assert listed is not None
+        shown_ = [set(line.split(", ")) for line in listed[1].split("\n      ")]
+        shown_ = [{name.strip() for name in floor} for floor in shown_]
+        package = ROOT / "decnet_syslog"
+        packages = [
+            {one for one in floor if (package / one).is_dir()} for floor in FLOORS
+        ]
+        self.assertEqual(shown_, [floor for floor in packages if floor])
 
     def test_examplesAreTestedAndShown(self) -> None:
         """Every example configuration is used by a test, and is shown on a page."""

@@ -116,7 +116,8 @@ class Deposit:
     @ivar octets: complete lines with their LFs, or messages if C{lengths} is given; empty
         for a gap of a stream, and the first octets of a message that was too long.
     @ivar lengths: the length of each message, when one of them contains an LF.
-    @ivar reason: the reason of a gap.
+    @ivar reason: C{None} for lines. Otherwise the deposit is a gap: [start, end) will never arrive,
+        and this is the reason.
     @ivar lines: the number of lines, if known: a L{Batch} counts them otherwise.
     """
 

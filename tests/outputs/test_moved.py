@@ -16,6 +16,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from unittest import SkipTest, mock
 
@@ -455,7 +456,7 @@ class MovedWhileDownTests(MovedTestCase):
         who = late.provenance
         late = Batch(
             late.seq,
-            type(who)(who.worker, who.fingerprint, who.address, "2999-01-01T00:00:00Z", None, False),
+            replace(who, receivedAt="2999-01-01T00:00:00Z", log=None, flagHostnameMismatch=False),
             None, 0, 0, 0, late.octets, None, None,
         )  # fmt: skip
         self.send(late)
