@@ -59,7 +59,7 @@ def _takeOver(store: StateStore, decnetPath: Path | None) -> None:
     if offset:
         store.importOffset(offset)
         _log.info(
-            "beginning at {offset}, where DECNET's own forwarder ended ({path})",
+            "beginning at {offset}, where DECNET's own forwarder ended ({path!r})",
             offset=offset,
             path=str(decnetPath),
         )
