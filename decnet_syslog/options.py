@@ -32,7 +32,6 @@ __all__ = [
     "fromEnvironment",
     "nearest",
     "octets",
-    "portNumber",
     "seconds",
     "secondsOrNever",
 ]
@@ -205,13 +204,6 @@ class Described(usage.Options):
         print(f"decnet-syslog {__version__}")
         print(f"hot path: {description}")
         raise SystemExit(0)
-
-
-def portNumber(value: str) -> int:
-    """A TCP port."""
-    if not re.fullmatch(r"[0-9]{1,5}", value) or not int(value) < 65536:
-        raise ValueError(f"{value!r} is not a port: a number from 0 to 65535")
-    return int(value)
 
 
 def count(text: str) -> int:

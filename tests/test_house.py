@@ -27,6 +27,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "_lazy",
             "errors",
             "clock",
+            "addresses",
             "durable",
             "migration",
             "openfiles",

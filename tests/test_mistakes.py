@@ -40,7 +40,8 @@ CLI = "from decnet_syslog.cli import main; main()"
 TAPS: dict[str, Any] = {"forwarder": workerTap, "listener": masterTap}
 
 # Words, with {d} for a directory, and what the line must contain. "F" and "L" stand for a forwarder
-# and a listener whose other options are right. A file of this text is at {d}/x.toml.
+# and a listener whose other options are right, "D" for a forwarder without
+# --master-host. A file of this text is at {d}/x.toml.
 MISTAKES: list[tuple[str, str, str]] = [
     # The command
     ("forwader", "", "do you mean forwarder?"),
@@ -60,11 +61,38 @@ MISTAKES: list[tuple[str, str, str]] = [
     ("F --master-host=https://m.example.org/", "", "--master-host"),
     ("F --master-host=m:port", "", "--master-host"),
     ("F --master-host=m:70000", "", "--master-host"),
+    ("F --master-host=m:70000", "", "'70000' is not a port: a number from 1 to 65535"),
+    ("F --master-host=m:0", "", "'0' is not a port: a number from 1 to 65535"),
     ("F --master-host=", "", "--master-host"),
+    ("F --master-host=a..b", "", "--master-host"),
+    ("F --master-host=.", "", "--master-host"),
+    ("F --master-host=a..b:6514", "", "--master-host"),
+    ("F --master-host=user@m", "", "--master-host"),
+    ("F --master-host=192.0.2.300", "", "--master-host"),
+    (f"F --master-host={'a' * 64}.example", "", "--master-host"),
+    (f"F --master-host={'a.' * 127}example", "", "--master-host"),
+    (
+        "F --master-host=127.0.0.1 --master-port=0",
+        "",
+        "--master-port: '0' is not a port",
+    ),
+    ("F --master-port=70000", "", "a number from 1 to 65535"),
+    ("D --master-domain=example..org", "", "--master-domain"),
+    ("D --master-domain=.example.org", "", "--master-domain"),
+    ("D --master-domain=", "", "--master-domain"),
+    ("D --master-domain=example.org:6514", "", "--master-domain"),
+    ("D --master-domain=192.0.2.1", "", "--master-host"),
+    ("D --master-domain=https://example.org", "", "--master-domain"),
+    (f"D --master-domain={'a' * 64}.example", "", "--master-domain"),
+    # With the service's name before it, it is too long for the DNS.
+    (f"D --master-domain={'a.' * 120}example", "", "--master-domain"),
     ("F --master-port=many", "", "--master-port: 'many' is not a port"),
     ("F --master-port", "", "--master-port"),
     ("F --log-file={d}", "", "is a directory"),
     ("F --agent-dir={d}/none", "", "decnet-syslog enroll"),
+    ("F --agent-dir={d}/ca", "", "is the directory of a CA"),
+    ("F --agent-dir={d}/offline", "", "is the directory of a CA"),
+    ("F --agent-dir={d}", "", "one level deeper, in {d}/agent: give that directory"),
     ("F --state-db={d}", "", "is a directory"),
     ("F --state-db={d}/none/x.db", "", "create it"),
     ("F --delivery=always", "", "--delivery must be auto, acked or plain"),
@@ -130,6 +158,11 @@ class MistakeTests(SynchronousTestCase):
         authority = Authority.create(self.directory / "ca")
         authority.masterIdentity(["127.0.0.1"])
         authority.enroll("decky-01", self.directory / "agent")
+        # A CA whose key is elsewhere.
+        shutil.copytree(
+            self.directory / "ca" / "master", self.directory / "offline/master"
+        )
+        shutil.copy(self.directory / "ca" / "ca.crt", self.directory / "offline")
         (self.directory / "home").mkdir()
         self.patch(Configured, "directory", str(self.directory / "etc"))
         self.patch(Configured, "decnetPath", str(self.directory / "decnet.ini"))
@@ -150,13 +183,19 @@ class MistakeTests(SynchronousTestCase):
                 "--log-file": f"{d}/a.log",
                 "--agent-dir": f"{d}/agent",
             },
+            "D": {
+                "--log-file": f"{d}/a.log",
+                "--agent-dir": f"{d}/agent",
+            },
             "L": {
                 "--ca-dir": f"{d}/ca",
                 "--log-path": f"{d}/m.log",
                 "--json-path": f"{d}/m.json",
             },
         }.get(first, {})
-        service = {"F": "forwarder", "L": "listener"}.get(first, first)
+        service = {"F": "forwarder", "D": "forwarder", "L": "listener"}.get(
+            first, first
+        )
         more = [f"{n}={v}" for n, v in right.items() if n not in given]
         return [service, *more, *rest]
 

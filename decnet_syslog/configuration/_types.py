@@ -6,7 +6,8 @@ import math
 import re
 from collections.abc import Callable, Mapping
 
-from ..options import count, octets, portNumber, seconds, secondsOrNever
+from ..addresses import portElsewhere, portNumber
+from ..options import count, octets, seconds, secondsOrNever
 
 __all__ = ["FLAG", "LIST", "NUMBERS", "TEXT", "Types", "checkType", "wordsOf"]
 
@@ -17,6 +18,7 @@ Types = tuple[tuple[type, ...], str]
 NUMBERS: Mapping[Callable[[str], object], Types] = {
     count: ((int,), "a whole number, such as 64"),
     portNumber: ((int,), "a whole number, such as 6514"),
+    portElsewhere: ((int,), "a whole number, such as 6514"),
     octets: ((int, str), 'a number or a size, such as 65536 or "64k"'),
     seconds: ((int, float), "a number of seconds, such as 2.5"),
     secondsOrNever: ((int, float), "a number of seconds, such as 2.5"),

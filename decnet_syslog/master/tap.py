@@ -12,6 +12,7 @@ from twisted.application.service import IService
 from twisted.logger import Logger
 from twisted.python import usage
 
+from ..addresses import portNumber
 from ..clock import useMonotonicClock
 from ..errors import UserError
 from ..journal import (
@@ -26,7 +27,7 @@ from ..journal import (
 from ..limits import LIMIT_PARAMETERS, Limits
 from ..monitoring import STATUS_PARAMETERS, EnrolledList, statusOptions
 from ..notify import managed
-from ..options import checkDatabase, directory, fromEnvironment, portNumber
+from ..options import checkDatabase, directory, fromEnvironment
 from ..outputs import OUTPUT_FLAGS, ListenerLock, OutputOptions, makeOutputs
 from ..receiving import HOSTNAME_POLICIES, Network, parseNetworks
 from ..trust import (

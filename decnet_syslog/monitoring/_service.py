@@ -20,8 +20,9 @@ from twisted.logger import Logger, globalLogPublisher
 from twisted.python import usage
 from twisted.python.failure import Failure
 
+from ..addresses import portNumber
 from ..errors import UserError
-from ..options import MachineError, portNumber
+from ..options import MachineError
 from ..trust import RefuseChain
 from ._alarm import REFRESH_S
 from ._command import EventCommand, NoProgram, commandLine

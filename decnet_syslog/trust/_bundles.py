@@ -49,6 +49,9 @@ class BundleError(UserError):
         self.remedy = remedy
 
 
+# What only a CA's directory has. Its key may be on another machine.
+_OF_AUTHORITY = ("ca.key", "crl.pem", "enrolled.jsonl", "master/worker.crt")
+
 _GET_ONE = (
     'copy the certificates here that "decnet-syslog enroll" makes on the master (for a master'
     ' itself: "decnet-syslog ca init")'
@@ -132,19 +135,33 @@ class Bundle:
     authorities: tuple[x509.Certificate, ...]
 
     @staticmethod
-    def _lookDeeper(directory: Path) -> None:
-        """Report a bundle that was copied one directory too deep."""
+    def _lookAround(directory: Path) -> None:
+        """
+        Report a directory that is not a bundle's: a CA's, or one above a bundle's. The remedies
+        move and replace nothing.
+        """
         # A hidden directory is an installation that did not end.
         try:
             deeper = sorted(directory.glob("[!.]*/worker.crt"))
+            isAuthority = any((directory / name).exists() for name in _OF_AUTHORITY)
+            if (directory / "worker.crt").exists():
+                return
         except PermissionError:
             # Reading the files reports it, with the remedy.
             return
-        if len(deeper) == 1 and not (directory / "worker.crt").exists():
+        if isAuthority:
+            raise BundleError(
+                directory,
+                "is the directory of a CA",
+                "give the directory of a bundle, such as ~/.decnet/agent; on a worker,"
+                ' "decnet-syslog install" makes it',
+            )
+        if len(deeper) == 1:
             raise BundleError(
                 directory / "worker.crt",
                 "there is no such file",
-                f"the bundle is one level deeper: mv {deeper[0].parent}/* {directory}/",
+                f"the bundle is one level deeper, in {deeper[0].parent}: give that directory, or"
+                " copy its three files",
             )
 
     @classmethod
@@ -154,7 +171,7 @@ class Bundle:
 
         @raise BundleError: a file is missing, or the files do not match.
         """
-        cls._lookDeeper(directory)
+        cls._lookAround(directory)
         authorities = readCertificates(directory / "ca.crt")
         certificate, *chain = readCertificates(directory / "worker.crt")
         key = readKey(directory / "worker.key")

@@ -19,8 +19,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from twisted.internet.abstract import isIPv6Address
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import IReactorTime
+
+from ..addresses import checkName, isNumeric, portElsewhere
 
 __all__ = ["DELAY_MAX_S", "DELAY_MIN_S", "Address", "MasterSelector"]
 
@@ -32,8 +34,22 @@ FACTOR = 2.0
 FAILOVER_S = 0.5
 
 _ADDRESS = re.compile(
-    r"(?:\[(?P<v6>[0-9A-Fa-f:.%a-z]+)\]|(?P<host>[^\[\]:\s/,]+))(?::(?P<port>[0-9]{1,5}))?"
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.%a-z]+)\]|(?P<host>[^\[\]:\s/,]+))(?::(?P<port>[0-9]+))?"
 )
+
+
+def _flawOf(host: str | None, port: str | None) -> str:
+    """What makes a name or a port unusable, in brackets; C{""}: nothing."""
+    try:
+        if port is not None:
+            portElsewhere(port)
+        if host is not None:
+            checkName(host)
+            if isNumeric(host) and not isIPAddress(host):
+                raise ValueError("an IPv4 address has four numbers from 0 to 255")
+    except ValueError as error:
+        return f" ({error})"
+    return ""
 
 
 class Address(NamedTuple):
@@ -59,9 +75,12 @@ class Address(NamedTuple):
                 f"{text!r} is a URL: write host or host:port, without {url[0]!r} and path"
             )
         match = _ADDRESS.fullmatch(text)
-        if match is None or not 0 < int(match["port"] or port) < 65536:
+        why = ""
+        if match is not None:
+            why = _flawOf(match["host"], match["port"])
+        if match is None or why:
             raise ValueError(
-                f"{text!r} is not a master: write host, host:port or [::1]:port"
+                f"{text[:80]!r} is not a master{why}: write host, host:port or [::1]:port"
             )
         return cls(match["v6"] or match["host"], int(match["port"] or port))
 

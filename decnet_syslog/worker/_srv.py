@@ -12,16 +12,18 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.abstract import isIPv6Address
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.names import dns
 from twisted.python.failure import Failure
 
+from ..addresses import checkName, isNumeric
 from ..trust import showText
 from ._masters import Address
 
-__all__ = ["SERVICE", "Directory", "inOrder"]
+__all__ = ["SERVICE", "Directory", "checkDomain", "inOrder"]
 
 SERVICE = "_syslog-tls._tcp"
 
@@ -37,6 +39,23 @@ TIMEOUTS_S = (1, 3, 5)
 
 # No fleet has more masters.
 RECORDS_MAX = 64
+
+
+def checkDomain(domain: str) -> None:
+    """
+    Check that a domain can be asked for its masters.
+
+    @raise ValueError: it cannot be a domain; the text has the reason and the remedy.
+    """
+    if isIPv6Address(domain) or isNumeric(domain):
+        raise ValueError(f"{domain!r} is an address: give it as --master-host")
+    try:
+        checkName(domain)
+        checkName(f"{SERVICE}.{domain}")
+    except ValueError as error:
+        raise ValueError(
+            f"{domain[:80]!r} is not a domain ({error}): write example.org"
+        ) from None
 
 
 def inOrder(
@@ -93,7 +112,9 @@ class Directory:
     def ask(self) -> Deferred[None]:
         """Ask now, and repeat later. Fires when the question is answered or has failed."""
         self._timer = None
-        asked = self._resolver.lookupService(self._name, timeout=TIMEOUTS_S)
+        asked = maybeDeferred(
+            self._resolver.lookupService, self._name, timeout=TIMEOUTS_S
+        )
         done: Deferred[None] = asked.addCallbacks(self._answered, self._failed)
         return done
 

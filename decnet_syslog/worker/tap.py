@@ -15,6 +15,7 @@ from twisted.application.service import IService
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.python import usage
 
+from ..addresses import portElsewhere
 from ..clock import useMonotonicClock
 from ..configuration import COMMON_GROUPS, Configured, Reread
 from ..errors import UserError
@@ -29,7 +30,6 @@ from ..options import (
     directory,
     fromEnvironment,
     octets,
-    portNumber,
     seconds,
 )
 from ..sending import CHUNK_OCTETS
@@ -46,7 +46,7 @@ from ..wire import MESSAGE_OCTETS_MAX
 from ._masters import Address, MasterSelector
 from ._service import ForwarderService
 from ._settings import ForwarderSettings
-from ._srv import Directory
+from ._srv import Directory, checkDomain
 from ._status import watchForwarder
 
 __all__ = ["Options", "makeService"]
@@ -119,7 +119,7 @@ Example:
             None,
             None,
             "Port of each master given without one [DECNET_SWARM_SYSLOG_PORT, 6514]",
-            portNumber,
+            portElsewhere,
         ],
         [
             "master-domain",
@@ -213,7 +213,7 @@ Example:
 
     def postOptions(self) -> None:
         """Fill in the environment and the defaults, then check the values."""
-        fromEnvironment(self, "master-port", ENVIRONMENT, portNumber, 6514)
+        fromEnvironment(self, "master-port", ENVIRONMENT, portElsewhere, 6514)
         fromEnvironment(self, "agent-dir", ENVIRONMENT, str, "~/.decnet/agent")
         if not self.logFiles:
             self.logFiles = [
@@ -266,6 +266,10 @@ Example:
                 "--master-host and --master-domain exclude each other: give one"
             )
         if domain is not None:
+            try:
+                checkDomain(domain)
+            except ValueError as error:
+                raise usage.UsageError(f"--master-domain: {error}") from None
             # RFC 2782: if the DNS has no SRV records, try the address of the domain itself.
             self.hosts = [domain]
         try:

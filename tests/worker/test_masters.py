@@ -557,3 +557,19 @@ class DirectoryTests(TestCase):
         directory.stop()
         asked[1].errback(DNSServerError())
         self.assertEqual((self.used, self.clock.getDelayedCalls()), ([], []))
+
+    def test_lookupRaises(self) -> None:
+        """If the resolver raises an error instead of giving an answer, the lookup is repeated."""
+        asked: list[str] = []
+
+        class Broken:
+            def lookupService(self, name: str, timeout: Any) -> Deferred[Any]:
+                asked.append(name)
+                raise UnicodeError("label empty or too long")
+
+        directory = Directory(self.clock, Broken(), "example.org", self.used.append)  # type: ignore[arg-type]
+        self.successResultOf(directory.ask())
+        self.clock.advance(srv.RETRY_S)
+        self.assertEqual(len(asked), 2)
+        directory.stop()
+        self.assertEqual((self.used, self.clock.getDelayedCalls()), ([], []))
