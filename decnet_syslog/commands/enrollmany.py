@@ -13,6 +13,7 @@ from ..trust import (
     Bundles,
     Holder,
     expiring,
+    lockedOut,
     readInput,
     readNames,
 )
@@ -43,10 +44,15 @@ def _fromList(options: Described, authority: Authority, bundles: Bundles) -> int
             raise UserError(
                 f"{name} is enrolled as {good[name]['role']}: choose another name for the {role}"
             )
-    left = bundles.check(names)
+    locked = lockedOut(authority, set(names) - set(good))
+    left = bundles.check([name for name in names if name not in locked])
     made = 0
     for name in names:
-        if name not in left:
+        if name in locked:
+            print(
+                f'revoked    {name}, left out: "decnet-syslog enroll {name}" enrolls it again'
+            )
+        elif name not in left:
             print(f"there      {bundles.place(name)}")
         elif name in good and not options["renew"] and not bundles.isInterrupted(name):
             print(

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
         STATE_PROTOCOLS,
     )
     from ._authority import MASTER_NAME, PREVIOUS, Authority
-    from ._bulk import NAMES_OCTETS_MAX, Bundles, Holder, expiring, readNames
+    from ._bulk import (
+        NAMES_OCTETS_MAX,
+        Bundles,
+        Holder,
+        expiring,
+        lockedOut,
+        readNames,
+    )
     from ._bundles import Bundle, BundleError, readCertificates
     from ._contexts import (
         ForwarderContext,
@@ -110,6 +117,7 @@ __all__ = [
     "keyId",
     "keyIds",
     "listenerContext",
+    "lockedOut",
     "makeRequest",
     "operatorContext",
     "peerName",
@@ -140,7 +148,7 @@ if not TYPE_CHECKING:
         __name__,
         _admission="Admission",
         _authority="Authority MASTER_NAME PREVIOUS",
-        _bulk="Bundles Holder NAMES_OCTETS_MAX expiring readNames",
+        _bulk="Bundles Holder NAMES_OCTETS_MAX expiring lockedOut readNames",
         _bundles="Bundle BundleError readCertificates",
         _alpn="DELIVERY_PROTOCOLS HISTORY_PROTOCOLS LAG_PROTOCOL STATE_PROTOCOLS",
         _contexts=(

@@ -41,7 +41,7 @@ from ._issuing import (
 from ._names import NameRefused, checkName, peerName
 from ._revocation import Revocations
 from ._revoking import beginList, bySigner, readRevocations, revokeSerials
-from ._signers import checkMaster, readSigner
+from ._signers import checkMaster, checkNames, readSigner
 
 __all__ = ["MASTER_NAME", "PREVIOUS", "Authority"]
 
@@ -158,8 +158,7 @@ class Authority:
         @param role: C{worker}, or C{operator}.
         @param public: the holder's key, from a request that was checked. The bundle then has no
             private key. By default a key is made.
-        @raise UserError: the name is unusable, there is a bundle already, or the master and the
-            new bundle would refuse each other.
+        @raise UserError: the name or another one is unusable, or the master would refuse it.
         """
         try:
             checkName(name)
@@ -167,8 +166,9 @@ class Authority:
             raise UserError(f"cannot enroll: {error}") from None
         if name == MASTER_NAME:
             raise UserError(f"{MASTER_NAME} is the master's own name: choose another")
+        every = checkNames(self.directory, MASTER_NAME, namesOf(names))
         self.checkMaster()
-        return self._issue(name, out, namesOf(names), role, days, public)
+        return self._issue(name, out, every, role, days, public)
 
     def enrolled(self) -> list[dict[str, str]]:
         """The certificates issued here, as L{readEnrolled} has them."""

@@ -25,7 +25,14 @@ from ._issuers import keyIds
 from ._names import NameRefused, checkName, showText
 from ._parcels import makeTar, readParcel
 
-__all__ = ["NAMES_OCTETS_MAX", "Bundles", "Holder", "expiring", "readNames"]
+__all__ = [
+    "NAMES_OCTETS_MAX",
+    "Bundles",
+    "Holder",
+    "expiring",
+    "lockedOut",
+    "readNames",
+]
 
 NAMES_OCTETS_MAX = 1024 * 1024
 
@@ -110,6 +117,23 @@ def expiring(
     )
     gone = [one for one in every if (one.name, one.role) not in valid]
     return [one for one in good if one.until <= limit], gone
+
+
+def lockedOut(authority: Authority, names: Iterable[str]) -> set[str]:
+    """
+    Those names whose newest certificate was revoked.
+
+    A holder whose older certificates were revoked after a renewal is not locked out.
+    """
+    revoked = authority.revoked()
+    # The list has the oldest first.
+    newest = {entry["name"]: entry for entry in authority.enrolled()}
+    return {
+        name
+        for name in names
+        if (entry := newest.get(name)) is not None
+        and (entry["authority"], int(entry["serial"], 16)) in revoked
+    }
 
 
 class Bundles:

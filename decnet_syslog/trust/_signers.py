@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.types import (
 from ..errors import UserError
 from ._bundles import readCertificates, readKey
 from ._issuers import isSigned, keyIds, spki
-from ._issuing import Signer
+from ._issuing import Signer, alternatives
 
-__all__ = ["checkMaster", "readSigner"]
+__all__ = ["checkMaster", "checkNames", "readSigner"]
 
 
 def readSigner(directory: Path) -> Signer:
@@ -39,6 +39,44 @@ def readSigner(directory: Path) -> Signer:
         " no other end would accept its signatures; restore the matching pair of files"
         ' ("decnet-syslog ca replace" replaces a CA)'
     )
+
+
+def checkNames(
+    directory: Path, masterName: str, names: Sequence[x509.GeneralName]
+) -> Sequence[x509.GeneralName]:
+    """
+    Check that none of the alternative names for a worker or an operator is one of the master's:
+    its holder could pass for the master.
+
+    Loopback addresses are everybody's.
+
+    @param directory: of the CA.
+    @return: the names.
+    @raise UserError: one is.
+    """
+    taken: list[object] = [masterName]
+    master = directory / "master" / "worker.crt"
+    if master.exists():
+        taken += [
+            one.value.lower() if isinstance(one, x509.DNSName) else one.value
+            for one in alternatives(readCertificates(master)[0])
+        ]
+    for one in names:
+        value = one.value
+        if isinstance(one, x509.DNSName):
+            value = one.value.lower().rstrip(".")
+            isTaken = value in taken or (
+                value.startswith("*.")
+                and any(str(other).partition(".")[2] == value[2:] for other in taken)
+            )
+        else:
+            isTaken = value in taken and not getattr(value, "is_loopback", False)
+        if isTaken:
+            raise UserError(
+                f"--san {str(value)!a} is a name of the master, and its holder could pass for the"
+                " master: leave it out"
+            )
+    return names
 
 
 def checkMaster(directory: Path, makers: Iterable[x509.Certificate]) -> None:

@@ -157,8 +157,52 @@ class ListTests(ManyTestCase):
         self.assertEqual(thesis.read_text(), "x")
         shutil.rmtree(self.out / "decky-01")
         self.fromList()
-        self.good(self.master, "revoke", "decky-01")
+        elsewhere = ("--renew", "--revoke-old", f"--out={self.top}/elsewhere")
+        self.good(self.master, "enroll", "decky-01", *elsewhere)
         self.assertIn("move it away", self.refused(self.master, *words))
+
+    def test_revoked(self) -> None:
+        """
+        A revoked name is left out, whether its bundle is there or not, with C{--renew} and
+        C{--tar}, until it is enrolled by its name.
+        """
+        self.list.write_text("decky-01\ndecky-02\n")
+        self.fromList()
+        self.good(self.master, "revoke", "decky-01")
+        for words in ((), ("--renew",), ("--tar", "--renew")):
+            before = self.enrolled().count("decky-01")
+            said = self.fromList(*words)
+            self.assertIn("revoked    decky-01, left out", said)
+            self.assertEqual(self.enrolled().count("decky-01"), before)
+            shutil.rmtree(self.out)
+        again = ("enroll", "decky-01", f"--out={self.top}/again")
+        self.good(self.master, *again)
+        said = self.fromList("--renew")
+        self.assertIn("2 of 2 made", said)
+
+    def test_masterNames(self) -> None:
+        """No worker or operator gets a name of the master, written in any way."""
+        shutil.rmtree(self.ca)
+        self.good(
+            self.master,
+            *("ca", "init", "--san=m.example.org", "--san=192.0.2.7", "--san=::ffff:1"),
+        )
+        before = self.enrolled()
+        for name in (
+            *("decnet-master", "DECNET-master", "decnet-master.", "M.example.org"),
+            *("*.example.org", "192.0.2.7", "0:0::ffff:1"),
+        ):
+            for role in ("worker", "operator"):
+                error = self.refused(
+                    self.master,
+                    *("enroll", "decky-01", f"--san={name}", f"--role={role}"),
+                    f"--out={self.out}",
+                )
+                self.assertIn("name of the master", error)
+        self.assertEqual(self.enrolled(), before)
+        self.assertFalse(self.out.exists())
+        others = ("--san=w.example.org", "--san=127.0.0.1", "--san=*.w.example.org")
+        self.good(self.master, "enroll", "decky-01", *others, f"--out={self.out}")
 
     def test_conflictingOptions(self) -> None:
         """Options that exclude each other are refused, and the error names both."""
@@ -260,9 +304,10 @@ class FullTests(ManyTestCase):
         A full disk is reported with one line; the list stays readable, and the same
         command can be repeated later.
         """
-        self.list.write_text("decky-01\ndecky-02\n")
         words = ("enroll", "--from", str(self.list), f"--out={self.out}")
         for number in range(100):
+            names = (f"decky-{number}-1", f"decky-{number}-2")
+            self.list.write_text("\n".join(names))
             with self.fill(number):
                 status, _, error = self.call(self.master, *words)
             self.assertLessEqual(self.certificates(), self.serials())
@@ -271,11 +316,9 @@ class FullTests(ManyTestCase):
             self.assertIn("No space left", error)
             self.assertEqual((status, error.count("\n")), (1, 1), error)
             self.good(self.master, *words)
-            for name in ("decky-01", "decky-02"):
+            for name in names:
                 Bundle.load(self.out / name)
             shutil.rmtree(self.out)
-            self.good(self.master, "revoke", "decky-01")
-            self.good(self.master, "revoke", "decky-02")
         self.assertGreater(number, 7)
 
     def test_installOnFullDisk(self) -> None:
