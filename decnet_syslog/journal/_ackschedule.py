@@ -16,9 +16,10 @@ from ._depositor import Depositor, notify
 __all__ = ["ACK_OCTETS_MAX", "ACK_SPACING_S", "AckSchedule"]
 
 # The time between two acknowledgements on one connection, in seconds, unless they cover
-# ACK_OCTETS_MAX octets.
+# ACK_OCTETS_MAX octets. That must be less than the smallest window of a forwarder (16 KiB), which
+# would otherwise wait for the rest of the time.
 ACK_SPACING_S = 1.0
-ACK_OCTETS_MAX = 128 * 1024
+ACK_OCTETS_MAX = 8 * 1024
 
 
 class AckSchedule:

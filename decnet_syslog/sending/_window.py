@@ -22,7 +22,7 @@ CHUNK_OCTETS = 64 * 1024
 WINDOW_OCTETS = 8 * 1024 * 1024
 
 # The window of a new connection, and the least without a limit of the listener's: one read. A fast
-# connection has the whole window after seven round trips.
+# connection has the whole window after four round trips.
 WINDOW_OCTETS_FIRST = CHUNK_OCTETS
 
 # The least that is read while the window is nearly used up: less would be all overhead.
@@ -72,7 +72,7 @@ class Window:
 
     The window is measured in rounds: a round begins when the window is used up, and is over when
     what is under way then is acknowledged. A round that took less than half of C{WAIT_S} doubles
-    the window. One that took longer than C{WAIT_S} makes it what the listener would have
+    the window, and one of less than an eighth makes it four times as large. One that took longer than C{WAIT_S} makes it what the listener would have
     acknowledged in that time. So a fast connection has the whole window within a few round trips,
     and behind a slow link or a listener that reads slowly no buffer fills up.
 
@@ -129,7 +129,8 @@ class Window:
             fits = int(self._inFlight * WAIT_S / seconds)
             self._measured = max(WINDOW_OCTETS_FIRST, min(fits, self._measured))
         elif seconds < WAIT_S / 2:
-            self._measured = min(2 * self._measured, WINDOW_OCTETS)
+            times = 4 if seconds < WAIT_S / 8 else 2
+            self._measured = min(times * self._measured, WINDOW_OCTETS)
 
 
 def turns(
