@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["checkName", "isNumeric", "portElsewhere", "portNumber"]
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+
+__all__ = ["checkHost", "checkName", "isNumeric", "portElsewhere", "portNumber"]
 
 # RFC 1035 section 2.3.4, in octets: a label, and a name without the root's dot.
 LABEL_OCTETS_MAX = 63
@@ -43,6 +45,25 @@ def checkName(name: str) -> None:
         octets += len(encoded) + 1
     if octets - 1 > NAME_OCTETS_MAX:
         raise ValueError(f"a name has at most {NAME_OCTETS_MAX} characters")
+
+
+def checkHost(host: str) -> None:
+    """
+    Check a host to listen on: an address, or a name.
+
+    @raise ValueError: it is neither; the text has the reason and the remedy.
+    """
+    if isIPAddress(host) or isIPv6Address(host):
+        return
+    try:
+        if isNumeric(host):
+            raise ValueError("its numbers are from 0 to 255")
+        checkName(host)
+    except ValueError as error:
+        raise ValueError(
+            f"{host[:80]!r} is not an address ({error}): give an IP address of this machine,"
+            " without a port, or 0.0.0.0 for all"
+        ) from None
 
 
 def portNumber(value: str, least: int = 0) -> int:

@@ -35,7 +35,8 @@ class _CheckOptions(Described):
     longdesc = """\
 Check configuration files: names, types, values, and combinations of options. The exit status is 0
 if a service would accept each of them, and 2 if not. Whatever is wrong only with this machine
-(a missing directory), and options that are still to come from the command line, are notes.
+(a missing directory or certificate), and options that are still to come from the command line, are
+notes.
 
 Examples:
     decnet-syslog config check /etc/decnet-syslog/forwarder.toml
@@ -95,7 +96,9 @@ Examples:
                 _show(said if said.startswith(path) else f"{path}: {said}")
                 status = 2
             else:
-                _show(f"{path}: ok for the {service}")
+                lacking = options.lacking()
+                note = f"; note: {lacking}" if lacking else ""
+                _show(f"{path}: ok for the {service}{note}")
         return status
 
 

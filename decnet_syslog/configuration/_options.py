@@ -161,6 +161,13 @@ class Configured(Described):
         """Where the value of an option comes from, in words."""
         return self.sources.get(name, "default")
 
+    def lacking(self) -> str:
+        """
+        What the service needs and this machine does not have, after L{parseOptions}; C{""}:
+        nothing. The service reports it when it starts; a doctor, each by itself.
+        """
+        return ""
+
     def coerceOf(self, name: str) -> Any:
         """The function that converts the value of an option; C{None}: it is text or a flag."""
         return next((row[4] for row in self._rows if row[0] == name and row[4:]), None)

@@ -35,6 +35,20 @@ class JournalProvider(Protocol):
     def takes(self, journal: str) -> bool:
         """Whether the value of C{--journal} is for this provider."""
 
+    def check(self, options: usage.Options) -> None:
+        """
+        Check the options without this machine's files.
+
+        @raise UserError: they could not be used on any machine.
+        """
+
+    def checkFiles(self, options: usage.Options) -> None:
+        """
+        Check the files that the options name.
+
+        @raise UserError: one of them is missing or unusable.
+        """
+
     def opener(
         self,
         options: usage.Options,

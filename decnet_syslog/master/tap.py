@@ -1,4 +1,8 @@
-"""twistd decnet-listener: its options, and the assembly of the service."""
+"""
+twistd decnet-listener: its options, and the assembly of the service.
+
+This module is long because the help of each option is in it, next to the service that uses it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from twisted.application.service import IService
 from twisted.logger import Logger
 from twisted.python import usage
 
-from ..addresses import portNumber
+from ..addresses import checkHost, portNumber
 from ..clock import useMonotonicClock
 from ..errors import UserError
 from ..journal import (
@@ -40,6 +44,7 @@ from ..trust import (
     eventOf,
     listenerContext,
     operatorContext,
+    readAllowList,
     remedyOnMaster,
     ticketsSent,
     together,
@@ -160,8 +165,17 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
         """Fill in the environment and the defaults, and check."""
         fromEnvironment(self, "host", ENVIRONMENT, str, "0.0.0.0")
         fromEnvironment(self, "port", ENVIRONMENT, portNumber, 6514)
-        if providerOf(self["journal"]) is not None:
+        try:
+            checkHost(self["host"])
+        except ValueError as error:
+            raise usage.UsageError(f"--host: {error}") from None
+        provider = providerOf(self["journal"])
+        if provider is not None:
             self._writeNothing()
+            try:
+                provider.check(self)
+            except UserError as error:
+                raise usage.UsageError(str(error)) from None
         else:
             self.checkPaths()
         try:
@@ -178,6 +192,26 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
         if providerOf(self["journal"]) is None:
             checkDatabase("journal", self["journal"])
             self["journal"] = str(directory(self["journal"]))
+
+    def lacking(self) -> str:
+        """What the service needs and this machine does not have."""
+        provider = providerOf(self["journal"])
+        found = []
+        try:
+            Bundle.load(directory(self["ca-dir"]) / "master")
+        except UserError as error:
+            found.append(f"--ca-dir: {error}")
+        try:
+            if self["allow"] is not None:
+                readAllowList(directory(self["allow"]))
+        except UserError as error:
+            found.append(f"--allow {self['allow']}: {error}")
+        try:
+            if provider is not None:
+                provider.checkFiles(self)
+        except UserError as error:
+            found.append(str(error))
+        return "; ".join(found)
 
     def _writeNothing(self) -> None:
         """

@@ -99,6 +99,38 @@ def checkName(name: str) -> str:
     return name
 
 
+def checkAccess(
+    address: str, options: Mapping[str, str | None], plaintext: bool
+) -> tuple[tuple[str, int], ...]:
+    """
+    Check the options of L{access} without the files that they name.
+
+    @return: the servers.
+    @raise UserError: the options could not be used on any machine.
+    """
+    try:
+        servers = parseServers(address)
+    except ValueError as error:
+        raise UserError(f"--journal: {error}") from None
+    ca, certificate, key = options["ca"], options["cert"], options["key"]
+    if ca is None and (certificate is not None or key is not None):
+        raise UserError("--journal-cert and --journal-key need --journal-ca as well")
+    if (certificate is None) != (key is None):
+        raise UserError("give both --journal-cert and --journal-key, or neither")
+    if ca is None and address.startswith("tls://"):
+        raise UserError(
+            "--journal tls://...: give --journal-ca, the CA of the servers' certificates"
+        )
+    away = [host for host, _ in servers if not isLoopback(host)]
+    if ca is None and away and not plaintext:
+        raise UserError(
+            f"--journal: without TLS, others could read and change the data on its way to"
+            f" {away[0]}: give --journal-ca for TLS, or --journal-plaintext if the network path is"
+            " safe"
+        )
+    return servers
+
+
 def access(address: str, options: Mapping[str, str | None], plaintext: bool) -> Access:
     """
     Make an L{Access} from the operator's options.
@@ -107,21 +139,8 @@ def access(address: str, options: Mapping[str, str | None], plaintext: bool) -> 
     @param plaintext: whether to connect to other machines without TLS.
     @raise UserError: the options are unusable. The text gives the remedy.
     """
-    try:
-        servers = parseServers(address)
-    except ValueError as error:
-        raise UserError(f"--journal: {error}") from None
+    servers = checkAccess(address, options, plaintext)
     tls = _context(options)
-    if tls is None and address.startswith("tls://"):
-        raise UserError(
-            "--journal tls://...: give --journal-ca, the CA of the servers' certificates"
-        )
-    away = [host for host, _ in servers if not isLoopback(host)]
-    if tls is None and away and not plaintext:
-        raise UserError(
-            f"without TLS, others could read and change the data on its way to {away[0]}: give"
-            " --journal-ca for TLS, or --journal-plaintext if the network path is safe"
-        )
 
     def renewed() -> Access:
         return access(address, options, plaintext)
@@ -198,13 +217,7 @@ def _context(options: Mapping[str, str | None]) -> ssl.SSLContext | None:
     @raise UserError: a file cannot be used.
     """
     if options["ca"] is None:
-        if options["cert"] is not None or options["key"] is not None:
-            raise UserError(
-                "--journal-cert and --journal-key need --journal-ca as well"
-            )
         return None
-    if (options["cert"] is None) != (options["key"] is None):
-        raise UserError("give both --journal-cert and --journal-key, or neither")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:

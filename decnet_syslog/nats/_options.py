@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from twisted.python import usage
 
 from ..errors import UserError, installCommand
 from ..options import count
-from ._access import SCHEMES, access, checkName
+from ._access import SCHEMES, Access, access, checkAccess, checkName
 
 if TYPE_CHECKING:
     from ._journal import JetStreamJournal
@@ -20,7 +20,9 @@ __all__ = [
     "COMPRESSION_PARAMETERS",
     "NATS_FLAGS",
     "NATS_PARAMETERS",
+    "checkNats",
     "isNats",
+    "natsAccess",
     "natsJournal",
     "natsOutbox",
 ]
@@ -103,15 +105,35 @@ def isNats(journal: str) -> bool:
     return journal.startswith(SCHEMES)
 
 
+def _given(
+    options: usage.Options,
+) -> tuple[str, Mapping[str, str | None], bool]:
+    """The arguments of L{access} and of L{checkAccess}."""
+    files = ("ca", "cert", "key", "credentials")
+    paths = {name: options[f"journal-{name}"] for name in files}
+    return options["journal"], paths, bool(options["journal-plaintext"])
+
+
+def checkNats(options: usage.Options) -> None:
+    """
+    Check the options without the files that they name.
+
+    @raise UserError: they could not be used on any machine.
+    """
+    checkAccess(*_given(options))
+
+
+def natsAccess(options: usage.Options) -> Access:
+    """
+    The servers and the credentials in the options.
+
+    @raise UserError: they cannot be used.
+    """
+    return access(*_given(options))
+
+
 def _bus(options: usage.Options) -> Any:
-    where = access(
-        options["journal"],
-        {
-            name: options[f"journal-{name}"]
-            for name in ("ca", "cert", "key", "credentials")
-        },
-        bool(options["journal-plaintext"]),
-    )
+    where = natsAccess(options)
     try:
         from ._bus import Bus
     except ImportError:

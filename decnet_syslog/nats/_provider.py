@@ -12,7 +12,9 @@ from ._options import (
     COMPRESSION_PARAMETERS,
     NATS_FLAGS,
     NATS_PARAMETERS,
+    checkNats,
     isNats,
+    natsAccess,
     natsJournal,
 )
 
@@ -28,6 +30,14 @@ class _Provider:
     def takes(self, journal: str) -> bool:
         """Whether a value of C{--journal} selects this provider."""
         return isNats(journal)
+
+    def check(self, options: usage.Options) -> None:
+        """Check the options without this machine's files."""
+        checkNats(options)
+
+    def checkFiles(self, options: usage.Options) -> None:
+        """Check the files that the options name."""
+        natsAccess(options)
 
     def opener(
         self,

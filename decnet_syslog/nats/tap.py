@@ -10,12 +10,20 @@ from twisted.application.service import IService, MultiService
 from twisted.python import usage
 
 from ..clock import useMonotonicClock
+from ..errors import UserError
 from ..limits import Limits
 from ..monitoring import STATUS_PARAMETERS, statusOptions
 from ..notify import managed
 from ..options import MissingOption, checkDatabase, octets
 from ..outputs import OUTPUT_FLAGS, ListenerLock, OutputOptions, makeOutputs
-from ._options import NATS_FLAGS, NATS_PARAMETERS, isNats, natsOutbox
+from ._options import (
+    NATS_FLAGS,
+    NATS_PARAMETERS,
+    checkNats,
+    isNats,
+    natsAccess,
+    natsOutbox,
+)
 from ._service import OutputsService
 from ._status import watchOutputs
 
@@ -77,6 +85,11 @@ To rotate the output files, rename them and send SIGHUP at any time, or use logr
                 " of a journal in a file"
             )
         self.checkPaths()
+        if self["journal"] is not None:
+            try:
+                checkNats(self)
+            except UserError as error:
+                raise usage.UsageError(str(error)) from None
         if not self.paths["log"] + self.paths["json"]:
             raise usage.UsageError("no output: give --log-path or --json-path")
         self.status = statusOptions(self, operators=False)
@@ -86,6 +99,14 @@ To rotate the output files, rename them and send SIGHUP at any time, or use logr
             self["state"] = self.beside("outputs.db")
         self["state"] = os.path.abspath(os.path.expanduser(self["state"]))
         checkDatabase("state", self["state"])
+
+    def lacking(self) -> str:
+        """What the service needs and this machine does not have."""
+        try:
+            natsAccess(self)
+        except UserError as error:
+            return str(error)
+        return ""
 
 
 def makeService(options: Options) -> IService:

@@ -10,6 +10,7 @@ loadOpenSSL()
 
 if TYPE_CHECKING:
     from ._admission import Admission
+    from ._allowlist import readAllowList
     from ._alpn import (
         DELIVERY_PROTOCOLS,
         HISTORY_PROTOCOLS,
@@ -121,6 +122,7 @@ __all__ = [
     "makeRequest",
     "operatorContext",
     "peerName",
+    "readAllowList",
     "readCertificates",
     "readInput",
     "readNames",
@@ -172,6 +174,7 @@ if not TYPE_CHECKING:
         _replacement=(
             "beginReplacement finishReplacement giveBundles replacementProgress"
         ),
+        _allowlist="readAllowList",
         _revocation="CRL_FILE",
         _roles="Objection eventOf refuseMaster refuseWorker role",
         _signingrequest="REQUEST_OCTETS_MAX makeRequest readRequest",

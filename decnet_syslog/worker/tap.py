@@ -256,6 +256,14 @@ Example:
             checkDatabase("state-db", self["state-db"])
             self["state-db"] = directory(self["state-db"])
 
+    def lacking(self) -> str:
+        """What the service needs and this machine does not have."""
+        try:
+            Bundle.load(directory(self["agent-dir"]))
+        except UserError as error:
+            return f"--agent-dir: {error}"
+        return ""
+
     def _findMasters(self) -> None:
         if not self.hosts and self["master-domain"] is None:
             listed = os.environ.get("DECNET_SWARM_MASTER_HOST", "").split(",")

@@ -29,6 +29,7 @@ from decnet_syslog.configuration import (
 )
 from decnet_syslog.configuration._options import _NEVER
 from decnet_syslog.options import asSize, octets
+from decnet_syslog.trust import Authority
 
 EXAMPLES = Path(__file__).parent.parent.parent / "docs" / "examples"
 
@@ -82,6 +83,7 @@ class ConfigurationTestCase(SynchronousTestCase):
 
 # Values that are not the defaults, by option. An option that is not here gets one by its type.
 VALUES: dict[str, Any] = {
+    "host": "192.0.2.7",
     "delivery": "acked",
     "on-new-master": "resume",
     "on-hostname-mismatch": "accept",
@@ -112,6 +114,8 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "status-address": {"status-port": 6599},
     "max-files-per-worker": {"max-files": 50},
     "master-domain": {"master-host": None},
+    "journal-cert": {"journal-ca": "/c", "journal-key": "/k"},
+    "journal-key": {"journal-ca": "/c", "journal-cert": "/c"},
 }
 
 
@@ -489,6 +493,81 @@ class CommandTests(ConfigurationTestCase):
                       ["check", ""], ["show", "forwarder", "--config=", "a\n"]):  # fmt: skip
             status, out, err = said("config", *words)
             self.assertEqual((status, err.count("\n")), (2, 1), err)
+
+    def test_checkRefusesWhatServiceRefuses(self) -> None:
+        """
+        C{config check} refuses values that the service would refuse on every machine, with the
+        name of the option and its line.
+        """
+        for service, text in (
+            ("listener", "host = '127.0.0.1:5'"),
+            ("listener", "host = 'a..b'"),
+            ("listener", "host = '192.0.2.300'"),
+            ("listener", "journal = 'nats://'"),
+            ("listener", "journal = 'nats://h:0'"),
+            ("listener", "journal = 'nats://me:secret@h'"),
+            ("listener", "journal = 'tls://h'"),
+            ("listener", "journal = 'nats://192.0.2.1'"),
+            ("outputs", "journal = 'nats://'"),
+            ("outputs", "journal = 'tls://h'"),
+            ("outputs", "journal = 'nats://127.0.0.1'\njournal-key = '/k'"),
+            (
+                "outputs",
+                "journal = 'nats://127.0.0.1'\njournal-ca = '/c'\njournal-cert='/c'",
+            ),
+            ("forwarder", "master-host = 'a..b'\nlog-file = '/x'"),
+            ("forwarder", "master-domain = 'a..b'\nlog-file = '/x'"),
+            ("forwarder", "master-port = 0\nmaster-host = 'a'\nlog-file = '/x'"),
+        ):
+            whole = "log-path = ''\njson-path = ''\n" * (service == "listener") + text
+            if service == "outputs":
+                whole = f"log-path = '/x.log'\n{text}"
+            path = self.file(whole)
+            status, out, _ = said("config", "check", path, "--service", service)
+            with self.subTest(text=text):
+                self.assertEqual((status, out.count("\n")), (2, 1), out)
+                name = text.partition(" ")[0]
+                self.assertRegex(
+                    out, rf"{re.escape(path)}:[1-9]: .*--(?:{name}|journal)"
+                )
+
+    def test_checkNotesWhatMachineLacks(self) -> None:
+        """What the service needs and this machine lacks is a note; with it, there is none."""
+        (self.home / "there").write_text("")
+        for service, text, lacking in (
+            ("listener", "allow = '/nonexistent/allow'", "--allow /nonexistent/allow"),
+            ("listener", "ca-dir = '/nonexistent/ca'", "--ca-dir: /nonexistent/ca/master"),
+            ("listener", "journal = 'nats://127.0.0.1'\njournal-credentials = '/nonex/c'",
+             "--journal-credentials /nonex/c"),
+            ("outputs", "journal = 'nats://127.0.0.1'\njournal-ca = '/nonexistent/ca'",
+             "--journal-ca /nonexistent/ca"),
+            ("forwarder", "agent-dir = '/nonexistent/agent'", "--agent-dir: /nonexistent"),
+        ):  # fmt: skip
+            needed = {
+                "listener": f"log-path = '{self.home}/x.log'\njson-path = ''\n",
+                "outputs": f"log-path = '{self.home}/x.log'\njson-path = ''\n",
+                "forwarder": f"log-file = '/x'\nmaster-host = 'm'\nstate-db = '{self.home}/s'\n",
+            }[service]
+            if "nats:" in text and service == "listener":
+                needed = "log-path = ''\njson-path = ''\n"
+            path = self.file(needed + text)
+            status, out, _ = said("config", "check", path, "--service", service)
+            with self.subTest(text=text):
+                self.assertEqual((status, out.count("\n")), (0, 1), out)
+                self.assertIn(f"ok for the {service}; note: ", out)
+                self.assertIn(lacking, out)
+        authority = Authority.create(self.home / "ca")
+        authority.masterIdentity(["127.0.0.1"])
+        authority.enroll("w1", self.home / "agent")
+        complete = {
+            "listener": f"ca-dir = '{self.home}/ca'\nallow = '{self.home}/there'\n"
+            f"log-path = '{self.home}/x.log'",
+            "forwarder": f"agent-dir = '{self.home}/agent'\nlog-file = '/x'\nmaster-host = 'm'",
+        }
+        for service, text in complete.items():
+            path = self.file(text)
+            status, out, _ = said("config", "check", path, "--service", service)
+            self.assertEqual((status, out), (0, f"{path}: ok for the {service}\n"))
 
     def test_undecodablePath(self) -> None:
         """Octets of a path that are not UTF-8 are shown as escapes."""
