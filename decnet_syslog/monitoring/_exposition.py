@@ -67,22 +67,23 @@ class Metric:
 class Exposition:
     """
     Metrics in Prometheus' text format, including those of this process.
+
+    @ivar missing: why there are none, with the remedy: the extra is not installed. C{None}: it is.
     """
 
     contentType = b"text/plain; version=0.0.4; charset=utf-8"
 
     def __init__(self, metrics: Callable[[], Iterable[Metric]]) -> None:
-        """
-        @raise UserError: the extra is not installed.
-        """
+        self.missing: str | None = None
+        self._metrics = metrics
         try:
             from prometheus_client import CollectorRegistry, ProcessCollector
         except ImportError:
-            raise UserError(
-                "--status-port needs prometheus-client, which is not installed: run"
-                f" {installCommand('prometheus-client')}"
-            ) from None
-        self._metrics = metrics
+            self.missing = (
+                "/metrics needs prometheus-client, which is not installed: run"
+                f" {installCommand('prometheus-client')} and start the service again"
+            )
+            return
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._registry.register(self)
@@ -118,7 +119,13 @@ class Exposition:
             yield family
 
     def render(self) -> bytes:
-        """The metrics as text."""
+        """
+        The metrics as text.
+
+        @raise UserError: the extra is not installed.
+        """
+        if self.missing is not None:
+            raise UserError(self.missing)
         from prometheus_client import generate_latest
 
         octets: bytes = generate_latest(self._registry)

@@ -112,11 +112,6 @@ def statusOptions(options: Mapping[str, Any], operators: bool) -> StatusOptions:
         raise MachineError(str(error)) from None
     except UserError as error:
         raise usage.UsageError(str(error)) from None
-    try:
-        if options["status-port"] is not None:
-            Exposition(lambda: ())
-    except UserError as error:
-        raise MachineError(str(error)) from None
     hideLines = bool(options.get("hide-lines"))
     return StatusOptions(options["status-port"], host, words, hideLines)
 
@@ -213,6 +208,11 @@ class WatchService(Service):
 
         facts = Facts(self.facts, self._reactor.seconds)
         exposition = Exposition(lambda: self._metrics(facts()))
+        if exposition.missing is not None:
+            self._log.warn(
+                "the status port serves everything but /metrics: {missing}",
+                missing=exposition.missing,
+            )
         plain = isLoopback(host)
         self._site = makeSite(
             self._reactor,

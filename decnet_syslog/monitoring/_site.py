@@ -16,10 +16,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.protocols.tls import TLSMemoryBIOFactory
-from twisted.web.http import FORBIDDEN, Request
+from twisted.web.http import FORBIDDEN, NOT_IMPLEMENTED, Request
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from ..errors import UserError
 from ._port import OperatorPort, StatusPort, isLoopback
 from ._ready import Ready, ReadyResource
 
@@ -117,9 +118,15 @@ class Document(Resource):
         self._render = render
 
     def render_GET(self, request: Request) -> bytes:
-        """The document."""
+        """The document; or 501 with the remedy, if this installation cannot make it."""
+        try:
+            octets = self._render()
+        except UserError as error:
+            request.setResponseCode(NOT_IMPLEMENTED)
+            request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+            return f"{error}\n".encode()
         request.setHeader(b"content-type", self._type)
-        return self._render()
+        return octets
 
     render_HEAD = withoutBody
 

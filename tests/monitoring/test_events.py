@@ -247,8 +247,8 @@ class OptionsTests(SynchronousTestCase):
 
     def test_extraMissing(self) -> None:
         """
-        A missing extra is reported with the command to install it, but only if the
-        option is used.
+        Without the extra the status port serves everything but C{/metrics}, which answers with
+        the command that installs it.
         """
         real = builtins.__import__
 
@@ -259,20 +259,35 @@ class OptionsTests(SynchronousTestCase):
 
         self.patch(builtins, "__import__", without)
         self.assertEqual(len(self.parsed()), 2)
-        said = self.refused("--status-port=0")
-        self.assertIn(f"run {sys.prefix}/bin/pip install prometheus-client", said)
+        self.assertEqual(self.parsed("--status-port=0")[0].port, 0)
+        exposition = Exposition(lambda: ())
+        port = SiteTests()
+        port.serve(exposition.render)
+        code, body = port.ask("/metrics")
+        self.assertEqual(code, 501)
+        self.assertIn(
+            f"run {sys.prefix}/bin/pip install prometheus-client".encode(), body
+        )
+        self.assertEqual((body.count(b"\n"), body[-1:]), (1, b"\n"))
+        self.assertEqual(port.ask("/metrics", method="HEAD")[0], 501)
+        self.assertEqual(port.ask("/status.json")[0], 200)
+        self.assertEqual(port.ask("/healthz")[0], 200)
 
 
 class SiteTests(SynchronousTestCase):
     """The status port."""
 
     def setUp(self) -> None:
+        self.serve(lambda: b"metrics\n")
+
+    def serve(self, metrics: Callable[[], bytes]) -> None:
+        """Begin to serve."""
         self.clock = Clock()
         self.gathered = 0
         self.factory = makeSite(
             self.clock,
             Facts(self.gather, self.clock.seconds),
-            lambda: b"metrics\n",
+            metrics,
             b"text/plain",
         )
         self.factory.doStart()
