@@ -53,6 +53,11 @@ def described(options: Any) -> list[str]:
         if name.startswith("opt_") and name not in ("opt_version", "opt_help"):
             method = getattr(cls, name)
             found[name[4:].replace("_", "-")] = ("=VALUE", method.__doc__.strip())
+    for word in options.longOpt:
+        name = word.rstrip("=")
+        if name not in ("version", "help"):
+            # Options that are added when the object is made: of the outputs' formats.
+            found.setdefault(name, ("=VALUE", options.docs[name]))
     lines: list[str] = []
     for name, (value, text) in sorted(found.items()):
         plain = re.sub(r"([*`|_])", r"\\\1", " ".join(text.split()))

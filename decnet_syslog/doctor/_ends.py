@@ -176,7 +176,7 @@ def examineListener(
         checkDatabase(report, "journal", journal)
         checkJournalSpace(report, journal, options["journal-max"])
     known = readRotations(report, rotations)
-    for path in options.paths["log"] + options.paths["json"]:
+    for path in options.allPaths:
         _checkOutput(report, path)
         checkOutput(report, known, path)
     checkDescriptors(report, options["max-connections"] + DESCRIPTORS_KEPT)

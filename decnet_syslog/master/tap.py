@@ -87,7 +87,7 @@ class Options(OutputOptions):
     )
     environment = ENVIRONMENT
     decnet = DECNET
-    repeated = {**OutputOptions.repeated, "proxy-protocol": "proxyNetworks"}
+    repeated = {"proxy-protocol": "proxyNetworks"}
 
     synopsis = "[options]"
     longdesc = """\
@@ -219,12 +219,12 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
 
         @raise usage.UsageError: the options name an output.
         """
-        if any(path for paths in self.paths.values() for path in paths):
+        if any(self.allPaths):
             raise usage.UsageError(
                 "with a journal in NATS, twistd decnet-outputs writes the outputs: give it"
-                " --log-path and --json-path"
+                f" {self.pathOptions('and')}"
             )
-        self.paths = {"log": [], "json": []}
+        self.paths = {kind: [] for kind in self.paths}
 
 
 def _refused(refusal: Refusal) -> None:

@@ -90,8 +90,8 @@ To rotate the output files, rename them and send SIGHUP at any time, or use logr
                 checkNats(self)
             except UserError as error:
                 raise usage.UsageError(str(error)) from None
-        if not self.paths["log"] + self.paths["json"]:
-            raise usage.UsageError("no output: give --log-path or --json-path")
+        if not self.allPaths:
+            raise usage.UsageError(f"no output: give {self.pathOptions('or')}")
         self.status = statusOptions(self, operators=False)
         if self["journal"] is None:
             raise MissingOption("no journal given: add --journal nats://host:port,...")

@@ -93,6 +93,7 @@ class FileOutput:
         self.lineWork = format.lineWork
         self.seq = 0
         self.unsynced = 0
+        self._format = format
         self._render = format.render
         self._events = events
         self._paths = (paths or OutputPaths()).of(format.name, self.path, events)
@@ -125,7 +126,7 @@ class FileOutput:
                 until=self._started,
                 batches=cursor.seq - absence.seq,
             )
-        self._paths.check(saved)
+        self._paths.check(self._format, saved)
         self.files.start(saved)
         self._isOpened = False
         try:

@@ -1,10 +1,11 @@
-"""--log-path and --json-path, and the outputs that they name."""
+"""The options of the outputs' paths, one for each format, and the outputs that they name."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 from twisted.logger import Logger, LogLevel
@@ -16,7 +17,7 @@ from ._fileoutput import FileOutput
 from ._interfaces import IOutput
 from ._paths import PLACE, OutputPaths
 from ._process import ListenerLock, RemoteOutput
-from ._rendering import RAW, RECORDS
+from ._rendering import FORMATS, RAW, Format
 
 __all__ = ["OUTPUT_EVENTS", "OUTPUT_FLAGS", "OutputOptions", "makeOutputs"]
 
@@ -35,36 +36,57 @@ _log = Logger()
 
 
 class OutputOptions(Configured):
-    """The outputs' paths: C{paths} has them by kind, after L{checkPaths}."""
+    """
+    The outputs' paths.
+
+    @ivar paths: the paths of each format in L{FORMATS}, by its C{option}; absolute after
+        L{checkPaths}.
+    """
 
     groups = {
-        "outputs": ("Where to write", ("log-path", "json-path", "force-output")),
+        "outputs": ("Where to write", ("force-output",)),
         "journal": ("Journal", ("journal", "journal-.*", "state")),
         **COMMON_GROUPS,
     }
-    repeated = {"log-path": "logPaths", "json-path": "jsonPaths"}
 
     def __init__(self) -> None:
         super().__init__()
-        self.paths: dict[str, list[str]] = {"log": [], "json": []}
+        self.paths: dict[str, list[str]] = {}
+        self._defaults: dict[str, list[str]] = {}
+        for format in FORMATS.values():
+            self.paths[format.option] = []
+            default = format.default
+            self._defaults[format.option] = [] if default is None else [default]
+            self._addOption(f"{format.option}-path", format)
+        title, names = self.groups["outputs"]
+        options = [f"{kind}-path" for kind in self.paths]
+        self.groups = {**self.groups, "outputs": (title, (*options, *names))}
+        self.repeated = {**self.repeated, **dict.fromkeys(options, "paths")}
 
-    def opt_log_path(self, path: str) -> None:
-        """Raw lines go here; {worker}: a file for each sender; "": off; repeatable [master.log]"""
-        self.paths["log"].append(path)
+    def _addOption(self, name: str, format: Format) -> None:
+        """Add an option: Twisted finds only those that the class has."""
+        self.longOpt.append(f"{name}=")
+        self.docs[name] = format.help
+        self.synonyms[name] = name
+        self._dispatch[name] = partial(self._addPath, format.option)
 
-    def opt_json_path(self, path: str) -> None:
-        """JSON records go here; {worker}, "" and repeating as for --log-path [master.json]"""
-        self.paths["json"].append(path)
+    def _addPath(self, kind: str, name: str, path: str) -> None:
+        self.paths[kind].append(path)
+
+    def valueOf(self, name: str) -> Any:
+        """As of L{Configured}; the paths of an output: C{""} if it has none."""
+        paths = self.paths.get(name.removesuffix("-path"))
+        return super().valueOf(name) if paths is None else paths or [""]
+
+    def pathOptions(self, conjunction: str) -> str:
+        """The options of the paths, in words of an error message."""
+        *most, last = [f"--{kind}-path" for kind in self.paths]
+        return f"{', '.join(most)} {conjunction} {last}" if most else last
 
     @property
-    def logPaths(self) -> list[str]:
-        """The paths of the raw outputs; C{""}: none."""
-        return self.paths["log"] or [""]
-
-    @property
-    def jsonPaths(self) -> list[str]:
-        """The paths of the outputs with records; C{""}: none."""
-        return self.paths["json"] or [""]
+    def allPaths(self) -> list[str]:
+        """The paths of all outputs, in the order of the formats."""
+        return [path for paths in self.paths.values() for path in paths]
 
     def checkPaths(self) -> None:
         """
@@ -73,7 +95,7 @@ class OutputOptions(Configured):
         @raise usage.UsageError: the given paths cannot be used.
         """
         for kind, paths in self.paths.items():
-            given = paths or [f"master.{kind}"]
+            given = paths or self._defaults[kind]
             self.paths[kind] = [
                 os.path.abspath(os.path.expanduser(p)) for p in given if p
             ]
@@ -97,7 +119,7 @@ class OutputOptions(Configured):
 
     def beside(self, name: str) -> str:
         """The path of one of our files in the directory of the first output."""
-        logs = self.paths["log"]
+        logs = self.paths.get(RAW.option)
         return os.path.join(os.path.dirname(logs[0]) if logs else os.getcwd(), name)
 
 
@@ -200,15 +222,19 @@ def makeOutputs(
     @param lock: the lock that writing processes hold.
     @param ours: paths of the listener's other files, which no output may use.
     """
-    logs, records = options.paths["log"], options.paths["json"]
+    every = [
+        (format, path)
+        for format in FORMATS.values()
+        for path in options.paths[format.option]
+    ]
     paths = OutputPaths(
         tuple(ours),
-        (
-            *[(RAW.name, path) for path in logs],
-            *[(RECORDS.name, path) for path in records],
-        ),
+        tuple([(format.name, path) for format, path in every]),
         bool(options["force-output"]),
     )
-    outputs: list[IOutput] = [FileOutput(RAW, path, _event, paths) for path in logs]
-    outputs += [RemoteOutput(RECORDS, path, _event, lock, paths) for path in records]
-    return outputs
+    return [
+        RemoteOutput(format, path, _event, lock, paths)
+        if format.ownProcess
+        else FileOutput(format, path, _event, paths)
+        for format, path in every
+    ]

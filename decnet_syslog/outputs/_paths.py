@@ -19,7 +19,6 @@ restart; L{decnet_syslog.outputs._fileoutput} then skips what an earlier one has
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import stat
@@ -30,6 +29,7 @@ from hashlib import sha256
 from ..errors import UserError
 from ..files import rotationsOf, stemsOf
 from ._interfaces import Events
+from ._rendering import FORMATS, Format, otherOf
 
 __all__ = ["PLACE", "REFUSED", "OutputPaths", "WorkerPaths", "WrongKind"]
 
@@ -50,7 +50,7 @@ FILES_MAX = 1000
 
 
 class WrongKind(UserError):
-    """A file ends with raw lines and the output appends records, or the other way round."""
+    """A file ends with lines of another format than the one that the output appends."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class OutputPaths:
     Everything that may claim a path.
 
     @ivar reserved: the paths of the listener's other files.
-    @ivar outputs: kind and absolute path of each output.
+    @ivar outputs: kind (the name of its format) and absolute path of each output.
     @ivar force: whether an output may append to a file of another kind.
     """
 
@@ -177,24 +177,28 @@ class WorkerPaths:
         stems = {stem for fixed in names for stem in stemsOf(fixed)}
         return any(True for _ in rotationsOf(name, names, stems))
 
-    def check(self, known: Collection[str]) -> None:
+    def check(self, mine: Format, known: Collection[str]) -> None:
         """
-        Check that existing files have lines of this output's kind.
+        Check that existing files have lines of this output's format.
 
+        @param mine: the format.
         @param known: the files that this output has written.
         @raise WrongKind: a file has others.
         """
         if self._force:
             return
         for path in self._existing():
-            if path not in known and _isOtherKind(self._kind, path):
-                to, of = ("JSON records", "raw lines")
-                if self._kind != "json":
-                    to, of = of, to
+            if path in known:
+                continue
+            other = otherOf(mine, _lastLines(path))
+            if other is not None:
+                # In the order of the options' list, whichever of the two it is.
+                pair = [f for f in (*FORMATS.values(), mine) if f in (mine, other)]
+                options = " and ".join([f"--{one.option}-path" for one in pair[:2]])
                 raise WrongKind(
-                    f"{path} ends with {of}, and {to} would be appended to it: exchange"
-                    " --log-path and --json-path, or name another file; --force-output"
-                    " appends all the same"
+                    f"{path} ends with {other.words}, and {mine.words} would be appended to it:"
+                    f" exchange {options}, or name another file; --force-output appends all the"
+                    " same"
                 )
 
     def _existing(self) -> Iterator[str]:
@@ -231,15 +235,6 @@ def _mayBeOutput(path: str) -> bool:
         return True
 
 
-def _isOtherKind(kind: str, path: str) -> bool:
-    """Whether the last lines of a file are all of the other kind."""
-    lines = _lastLines(path)
-    if not lines:
-        return False
-    records = [_isRecord(line) for line in lines]
-    return not any(records) if kind == "json" else all(records)
-
-
 def _lastLines(path: str) -> list[bytes]:
     """The last whole lines of a file, without empty ones."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -261,12 +256,3 @@ def _lastLines(path: str) -> list[bytes]:
     begin = octets.find(b"\n") + 1 if at else 0
     whole = octets[begin : octets.rfind(b"\n") + 1]
     return [line for line in whole.split(b"\n") if line.strip(b"\0 \t\r")][-TAIL_LINES:]
-
-
-def _isRecord(line: bytes) -> bool:
-    """Whether a line is a record of this listener, or of DECNET's own."""
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(record, dict) and {"source_worker", "raw_line"} <= record.keys()

@@ -1,14 +1,17 @@
 """
 Formats: what an output file has for a batch, in pieces. It depends on the batch alone.
 
-To add a format, write its function and a L{Format}, and an option for its paths in C{_options}.
+To add a format, write its function and a L{Format}, and add it to L{FORMATS}: the options of the
+listener and of C{decnet-outputs}, the checks of existing files, the outputs and the doctor take
+every format from there.
 
 A piece is written fastest while it is still in the processor's cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ..journal import Batch
@@ -21,7 +24,17 @@ from ..wire import (
     renderRuns,
 )
 
-__all__ = ["FORMATS", "RAW", "RECORDS", "Format", "oneLine", "renderJSON", "renderRaw"]
+__all__ = [
+    "FORMATS",
+    "RAW",
+    "RECORDS",
+    "Format",
+    "isRecord",
+    "oneLine",
+    "otherOf",
+    "renderJSON",
+    "renderRaw",
+]
 
 
 @dataclass(frozen=True)
@@ -30,13 +43,26 @@ class Format:
     A format of output files.
 
     @ivar name: part of an output's name, which is the key of its cursor: it never changes.
+    @ivar option: the option of its paths is C{--OPTION-path}.
+    @ivar default: the file that is written if the option is not given; C{None}: no file.
+    @ivar words: its lines, in words of error messages.
+    @ivar help: of the option.
     @ivar render: a batch as pieces of whole lines.
+    @ivar isOwn: whether a line of an existing file can be of this format; C{None}: any line can
+        be. It must not fail, whatever the octets are.
+    @ivar ownProcess: whether an output renders in a process of its own, because that takes long.
     @ivar lineWork: the work of rendering and writing a line, besides its octets, as a number of
         octets that take as long. It limits how much work of flooding workers waits.
     """
 
     name: str
+    option: str
+    default: str | None
+    words: str
+    help: str
     render: Callable[[Batch], Iterable[bytes]]
+    isOwn: Callable[[bytes], bool] | None
+    ownProcess: bool
     lineWork: int
 
 
@@ -97,7 +123,54 @@ def renderJSON(batch: Batch) -> Iterable[bytes]:
     return renderRuns(_messages(batch), batch.provenance, start)
 
 
-RAW = Format("raw", renderRaw, 1)
-RECORDS = Format("json", renderJSON, 512)
+def isRecord(line: bytes) -> bool:
+    """Whether a line is a record of this listener, or of DECNET's own."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and {"source_worker", "raw_line"} <= record.keys()
+
+
+RAW = Format(
+    name="raw",
+    option="log",
+    default="master.log",
+    words="raw lines",
+    help='Raw lines go here; {worker}: a file for each sender; "": off; repeatable [master.log]',
+    render=renderRaw,
+    isOwn=None,
+    ownProcess=False,
+    lineWork=1,
+)
+RECORDS = Format(
+    name="json",
+    option="json",
+    default="master.json",
+    words="JSON records",
+    help='JSON records go here; {worker}, "" and repeating as for --log-path [master.json]',
+    render=renderJSON,
+    isOwn=isRecord,
+    ownProcess=True,
+    lineWork=512,
+)
 
 FORMATS = {format.name: format for format in (RAW, RECORDS)}
+
+
+def otherOf(format: Format, lines: Sequence[bytes]) -> Format | None:
+    """
+    The other format that all of some lines have; C{None}: they may be of the given one, or there
+    is none.
+
+    A format that takes any line stands behind those that recognise their own: it is the answer only
+    for lines that no other format recognises.
+    """
+    if not lines or (format.isOwn is not None and any(map(format.isOwn, lines))):
+        return None
+    others = [other for other in FORMATS.values() if other.name != format.name]
+    others.sort(key=lambda other: other.isOwn is None)
+    for other in others:
+        if other.isOwn is None or all(map(other.isOwn, lines)):
+            return other
+    return None

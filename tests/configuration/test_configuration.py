@@ -131,7 +131,8 @@ class EveryOptionTests(ConfigurationTestCase):
         if bool in types:
             return True
         if list in types:
-            return [str(self.home / "a"), str(self.home / "b")]
+            # Two outputs may not have the same path.
+            return [str(self.home / f"{name}-a"), str(self.home / f"{name}-b")]
         if options.coerceOf(name) is octets:
             return asSize(2 * options[name])
         if int in types:
