@@ -50,7 +50,7 @@ FILES_MAX = 1000
 
 
 class WrongKind(UserError):
-    """A file ends with lines of another format than the one that the output appends."""
+    """An output would append its lines to a file that ends with lines of another format."""
 
 
 @dataclass(frozen=True)

@@ -163,8 +163,8 @@ def otherOf(format: Format, lines: Sequence[bytes]) -> Format | None:
     The other format that all of some lines have; C{None}: they may be of the given one, or there
     is none.
 
-    A format that takes any line stands behind those that recognise their own: it is the answer only
-    for lines that no other format recognises.
+    A format without C{isOwn} accepts any line. So it is returned only if no other format
+    recognises the lines.
     """
     if not lines or (format.isOwn is not None and any(map(format.isOwn, lines))):
         return None

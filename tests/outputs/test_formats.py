@@ -150,7 +150,7 @@ class ThirdFormatTests(SynchronousTestCase):
         self.assertEqual(Path(self.at("x")).read_bytes(), b"line,1,2\nline,2,2\n")
 
     def test_exchangedFiles(self) -> None:
-        """A file with only lines of another format is refused, whichever two they are."""
+        """An output refuses a file that contains only lines of another format."""
         own = {"log": b"<1>1 - a b - - -", "json": RECORD, "csv": b"line,1,1"}
         for option, line in own.items():
             path = self.home / f"with.{option}"
@@ -171,7 +171,7 @@ class OtherTests(SynchronousTestCase):
     """Which other format some lines have."""
 
     def test_twoFormats(self) -> None:
-        """Raw lines and records are told apart; a mixture may be of either."""
+        """Raw lines differ from records; a file with both can belong to either output."""
         raw = b"a line"
         for format, lines, other in (
             (RAW, [], None),
