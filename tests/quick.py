@@ -84,6 +84,7 @@ LEFT_OUT = {
     "wire.test_record_fast": _LONG,
     "worker.test_inotify": _INOTIFY,
     "worker.test_masters": PROGRAMS,
+    "worker.test_stateopening": PROGRAMS,
 }
 
 # Members of the quick suite that import modules which can start programs, and the

@@ -637,6 +637,7 @@ class ListenerTests(DoctorTestCase):
                 f"--port={self.port}",
                 f"--ca-dir={self.directory}/ca",
                 "--journal=nats://192.0.2.1:4222",
+                "--journal-plaintext",
             ]
         )
         asked: list[Any] = []
