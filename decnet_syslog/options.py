@@ -85,6 +85,8 @@ class Described(usage.Options):
     """
 
     longdesc: str
+    #: What a subcommand is called in an error.
+    kindOfCommand = "command"
 
     def __init__(self) -> None:
         """Twisted's has no types: no other class has to deal with that."""
@@ -128,7 +130,9 @@ class Described(usage.Options):
             return error
         commands = [name for name, *_ in getattr(self, "subCommands", ())]
         said = word[:80] if word.isprintable() else ascii(word[:80])
-        return usage.UsageError(f"there is no command {said}{nearest(word, commands)}")
+        return usage.UsageError(
+            f"there is no {self.kindOfCommand} {said}{nearest(word, commands)}"
+        )
 
     def _optionsFirst(self, words: Sequence[str]) -> list[str]:
         """
@@ -142,8 +146,9 @@ class Described(usage.Options):
         except GetoptError as error:
             said = str(error)
             if error.opt and said.endswith("not recognized"):
-                known = [f"--{name.rstrip('=')}" for name in names]
-                said += nearest(f"--{error.opt}", known)
+                # Without the dashes: they would make any two short names similar.
+                known = [name.rstrip("=") for name in names]
+                said += nearest(error.opt, known).replace("mean ", "mean --")
             raise usage.UsageError(said) from None
         long = self.synonyms
         first = self._before(
@@ -240,7 +245,9 @@ def seconds(value: str) -> float:
     except ValueError:
         number = 0
     if not 0 < number < 1e6:
-        raise ValueError(f"{value!r} is not a time in seconds")
+        raise ValueError(
+            f"{value[:80]!r} is not a time in seconds: more than 0 and less than 1000000"
+        )
     return number
 
 

@@ -48,6 +48,11 @@ MISTAKES: list[tuple[str, str, str]] = [
     ("listner --port 1", "", "do you mean listener?"),
     ("config chek", "", "do you mean check?"),
     ("offset exprt", "", "show, export, import"),
+    ("offset exprt", "", "do you mean export?"),
+    ("config show listner", "", "no service listner; do you mean listener?"),
+    ("status --limt=3", "", "do you mean --limit?"),
+    ("enroll w2 --out={d}/o --ca-dir={d}/ca --days=0", "", "from 1 to 36500"),
+    ("enroll w2 --out={d}/o --ca-dir={d}/ca --days=100000", "", "from 1 to 36500"),
     ("--verson", "", "do you mean version?"),
     ("enroll", "", "enroll"),
     ("install", "", "install BUNDLE"),
@@ -102,6 +107,8 @@ MISTAKES: list[tuple[str, str, str]] = [
     ("F --max-files=0", "", "--max-files"),
     ("F --max-files=-3", "", "--max-files"),
     ("F --poll-interval=fast", "", "--poll-interval: 'fast' is not a time"),
+    ("F --poll-interval=0", "", "more than 0 and less than 1000000"),
+    ("F --poll-interval=1e9", "", "more than 0 and less than 1000000"),
     ("F --batch-bytes=99g", "", "--batch-bytes"),
     ("F --master-domain=example.org", "", "exclude each other"),
     ("F --status-address=127.0.0.1", "", "without --status-port"),
@@ -136,6 +143,18 @@ MISTAKES: list[tuple[str, str, str]] = [
     ("F --config={d}/x.toml", "[mastrs]\n", "do you mean masters?"),
     ("F --config={d}/x.toml", "max-files = \n", "x.toml:1: not TOML"),
     ("F --config={d}/x.toml", "max-files = 3\nmax-files = 4\n", "x.toml:2"),
+    (
+        "F --config={d}/x.toml",
+        "max-files = 3\nmax-files = 4\n",
+        "max-files is given twice: delete one of them",
+    ),
+    ("F --config={d}/x.toml", "[files]\n[files]\n", "[files] is given twice"),
+    ("F --config={d}/x.toml", "[foo]\n", "the sections are files, masters, tls"),
+    (
+        "F --config={d}/x.toml",
+        "on-event = '/none/tell --from forwarder'\n",
+        "no executable program '/none/tell':",
+    ),
     ("F --config={d}/x.toml", "max-message = '1k'\n", "x.toml:1: --max-message"),
     ("F --config={d}/x.toml", "master-port = 70000\n", "x.toml:1: --master-port"),
     ("config check {d}/none.toml", "", "add --service forwarder"),
@@ -237,6 +256,11 @@ class MistakeTests(SynchronousTestCase):
         if remedy not in said:
             return f"no remedy {remedy!r}: {said!r}"
         return None
+
+    def test_noWrongSuggestion(self) -> None:
+        """The dashes do not make two names similar."""
+        self.assertIsNone(self.answer(["status", "--prot=1"], "--prot not recognized"))
+        self.assertIsNotNone(self.answer(["status", "--prot=1"], "do you mean"))
 
     def test_unreadableAuthority(self) -> None:
         """A CA directory that this user may not read is named, with the reason."""

@@ -143,6 +143,7 @@ Example:
 class _ShowOptions(Described):
     """Options of config show."""
 
+    kindOfCommand = "service"
     synopsis = "forwarder|listener|outputs [options]"
     longdesc = """\
 Show what a service would use: every option, its value, and where it comes from. Give the options

@@ -25,10 +25,16 @@ from . import enrollmany
 __all__ = ["Options", "run"]
 
 
+# A certificate for longer than a century.
+DAYS_MAX = 36500
+
+
 def _days(value: str) -> int:
     match = re.fullmatch(r"([0-9]{1,5})d?", value)
-    if match is None or not 0 < int(match[1]) <= 36500:
-        raise ValueError(f"{value!r} is not a number of days, such as 30d or 825")
+    if match is None or not 0 < int(match[1]) <= DAYS_MAX:
+        raise ValueError(
+            f"{value!r} is not a number of days from 1 to {DAYS_MAX}, such as 30d or 825"
+        )
     return int(match[1])
 
 

@@ -17,7 +17,7 @@ from ..files import (
     readDecnetOffset,
     writeDecnetOffset,
 )
-from ..options import Described, directory, fromEnvironment
+from ..options import Described, directory, fromEnvironment, nearest
 from ..trust import showText
 from .request import ENVIRONMENT
 
@@ -68,7 +68,10 @@ Examples:
     def postOptions(self) -> None:
         """Check the action, and fill in the defaults."""
         if self["action"] not in ACTIONS:
-            raise usage.UsageError(f"give one of {', '.join(ACTIONS)} after offset")
+            raise usage.UsageError(
+                f"give one of {', '.join(ACTIONS)} after offset"
+                f"{nearest(self['action'], ACTIONS)}"
+            )
         fromEnvironment(self, "agent-dir", ENVIRONMENT, str, "~/.decnet/agent")
         for name in ("state-db", "decnet-db"):
             path = self[name]

@@ -41,6 +41,9 @@ _TOKEN = re.compile(
 
 _WHERE = re.compile(r" ?\(at line ([0-9]+), column [0-9]+\)\Z")
 
+# What the parser says of a key or a section that is there already.
+_TWICE = ("Cannot overwrite a value", "Cannot declare ")
+
 _AT_END = " (at end of document)"
 
 
@@ -75,6 +78,11 @@ def readEntries(path: str) -> list[Entry]:
         if said.endswith(_AT_END):
             said = said.removesuffix(_AT_END)
             line = f":{text.rstrip().count(chr(10)) + 1}"
+        if said.startswith(_TWICE) and line:
+            name = text.split("\n")[int(line[1:]) - 1].partition("=")[0].strip()
+            raise usage.UsageError(
+                f"{path}{line}: {ascii(name[:80])[1:-1]} is given twice: delete one of them"
+            ) from None
         raise usage.UsageError(
             f"{path}{line}: not TOML: {_WHERE.sub('', said)}; write NAME = VALUE, and text"
             ' in quotes ("...")'

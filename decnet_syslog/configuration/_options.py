@@ -285,7 +285,10 @@ class Configured(Described):
         if name not in names:
             if isTable and not sections:
                 similar = nearest(name, self.groups) or nearest(name, names)
-                raise ValueError(f"there is no section [{said}]{similar}")
+                raise ValueError(
+                    f"there is no section [{said}]: the sections are"
+                    f" {', '.join(self.groups)}{similar}"
+                )
             raise ValueError(
                 f"there is no option {said} of {self.service}{nearest(name, names)}"
             )

@@ -65,7 +65,8 @@ def commandLine(text: str) -> list[str]:
     program = shutil.which(words[0]) if words else None
     if program is None:
         raise NoProgram(
-            f"--on-event: there is no executable program {text!r}: give the path of one"
+            f"--on-event: there is no executable program {(words or [text])[0]!r}: give the path of"
+            " one"
         )
     return [os.path.abspath(program), *words[1:]]
 

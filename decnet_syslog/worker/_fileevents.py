@@ -74,7 +74,9 @@ _SENTENCES: dict[str, tuple[LogLevel, str]] = {
     ),
     "unreadable": (
         LogLevel.warn,
-        "cannot read {path!r}: {reason}. It is tried again at every look",
+        "cannot read {path!r}: {reason}. It is tried again at every look. Let the forwarder's user"
+        " read the file (by its group, with SupplementaryGroups= in the unit); a directory, a"
+        " pipe or a device cannot be followed",
     ),
     "readable-again": (LogLevel.info, "{path!r} can be read again"),
     "too-many-files": (
