@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.python import usage
 
-from .errors import UserError
+from .errors import UserError, withRemedy
 from .options import Described
 from .signals import holdSignals, importing
 
@@ -105,10 +105,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except usage.UsageError as error:
         # Twisted ends some of its reasons with a full stop.
-        reason = str(error).rstrip(".")
-        print(
-            f'decnet-syslog: {reason}; see "{_called(options)} --help"', file=sys.stderr
-        )
+        said = withRemedy(str(error), f'see "{_called(options)} --help"')
+        print(f"decnet-syslog: {said}", file=sys.stderr)
         status = 2
     except UserError as error:
         print(f"decnet-syslog: {error}", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 
-__all__ = ["UserError", "installCommand"]
+__all__ = ["UserError", "installCommand", "sentence", "withRemedy"]
 
 
 class UserError(Exception):
@@ -20,3 +20,18 @@ def installCommand(*names: str) -> str:
         on no index.
     """
     return shlex.join([f"{sys.prefix}/bin/pip", "install", *names])
+
+
+def sentence(text: str) -> str:
+    """A text as a sentence, with one mark at its end: a full stop, if it has no other."""
+    if text.endswith(("?", "...")):
+        return text
+    return text.rstrip(".") + "."
+
+
+def withRemedy(reason: str, remedy: str) -> str:
+    """One line from a reason, which may end with a mark of its own, and what to do."""
+    said = sentence(reason)
+    if said.endswith("?"):
+        return f"{said} {remedy[:1].upper()}{remedy[1:]}"
+    return f"{said if said.endswith('...') else said[:-1]}; {remedy}"

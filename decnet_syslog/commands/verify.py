@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from ..options import Described
 from ..trust import showText
 
 __all__ = ["Difference", "Options", "Sum", "compare", "run"]
+
+# Names that a line lists.
+SEEN_MAX = 8
 
 
 class Options(Described):
@@ -146,10 +149,38 @@ class _Place:
             self._load()
 
 
+@dataclass
+class Seen:
+    """Whether a record to compare was seen; and some other workers and logs."""
+
+    isFound: bool = False
+    workers: set[str] = field(default_factory=set)
+    logs: set[str] = field(default_factory=set)
+
+    def note(self, names: set[str], name: object) -> None:
+        """Note another name."""
+        if len(names) < SEEN_MAX:
+            names.add(str(name))
+
+    def why(self, worker: str, log: str | None) -> str | None:
+        """What was given wrongly, if no record was found."""
+        if self.isFound:
+            return None
+        of = "log" if self.logs else "worker"
+        asked, names = (log, self.logs) if self.logs else (worker, self.workers)
+        have = ", ".join(showText(name, 80) for name in sorted(names)) or "none"
+        return f"No record of the {of} {showText(str(asked), 80)}. Of others: {have}."
+
+
 def records(
-    paths: Iterable[str], worker: str, log: str | None
+    paths: Iterable[str], worker: str, log: str | None, seen: Seen | None = None
 ) -> Iterator[dict[str, Any]]:
-    """The records of a worker's lines that have positions, in order."""
+    """
+    The records of a worker's lines that have positions, in order.
+
+    @param seen: is told which workers and logs there are.
+    """
+    seen = Seen() if seen is None else seen
     for path in paths:
         try:
             with open(path, "rb") as file:
@@ -161,11 +192,15 @@ def records(
                             f"{path}, line {number}: not a record"
                         ) from None
                     if record.get("source_worker") != worker:
+                        seen.note(seen.workers, record.get("source_worker"))
                         continue
                     if record.get("source_offset") is None:
                         continue
                     if log is None or record.get("source_log") == log:
+                        seen.isFound = True
                         yield record
+                    else:
+                        seen.note(seen.logs, record.get("source_log"))
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from None
 
@@ -239,7 +274,8 @@ def _pending(path: Path, worker: str) -> int:
 
 def run(options: Options) -> int:
     """Run the comparison. The exit status."""
-    found = records(options.outputs, options["worker"], options["log"])
+    seen = Seen()
+    found = records(options.outputs, options["worker"], options["log"], seen)
     try:
         total = compare(options.files, found)
     except Difference as difference:
@@ -252,6 +288,9 @@ def run(options: Options) -> int:
     if options["journal"]:
         pending = _pending(Path(options["journal"]), options["worker"])
         print(f"octets in the journal    {pending:>14}  not in every output yet")
+    if why := seen.why(options["worker"], options["log"]):
+        print(why)
+        return 1
     if total.rest:
         print("The delivered octets are correct, but some are not delivered yet.")
         return 1

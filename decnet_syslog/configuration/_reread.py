@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from twisted.logger import Logger
 from twisted.python import usage
 
+from ..errors import sentence
 from ._options import Configured
 
 __all__ = ["Changes", "Reread"]
@@ -43,8 +44,9 @@ class Reread:
             fresh.parseOptions(self.options.words)
         except (usage.UsageError, SystemExit) as error:
             self._log.error(
-                "cannot use the configuration: {reason}. The old one stays in use",
+                "cannot use the configuration: {said} The old one stays in use",
                 event="reload-refused",
+                said=sentence(str(error)),
                 reason=str(error),
             )
             return
@@ -63,6 +65,8 @@ class Reread:
                 event="reloaded",
                 names=", ".join(sorted(used)),
             )
+        if not changed:
+            self._log.info("configuration read again; nothing in it has changed")
         rest = changed - used
         if rest:
             self._log.warn(

@@ -21,7 +21,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from ..addresses import portNumber
-from ..errors import UserError
+from ..errors import UserError, withRemedy
 from ..options import MachineError
 from ..trust import RefuseChain
 from ._alarm import REFRESH_S
@@ -232,7 +232,7 @@ class WatchService(Service):
         if isinstance(result, Failure):
             raise SystemExit(
                 f"{self._program}: cannot serve the status on {host} port {port}:"
-                f" {result.getErrorMessage()}; {_remedyFor(result.value, host)}"
+                f" {withRemedy(result.getErrorMessage(), _remedyFor(result.value, host))}"
             )
         self.port = result
         address = result.getHost()

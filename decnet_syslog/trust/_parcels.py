@@ -59,6 +59,11 @@ def readParcel(name: str) -> dict[str, bytes]:
     if name != "-" and path.is_dir():
         files = {}
         for file in BUNDLE_FILES:
+            if file != _KEY and not (path / file).exists():
+                raise UserError(
+                    f"{name}: {file} is missing: give the whole directory that"
+                    ' "decnet-syslog enroll --out" wrote, or its tar file'
+                )
             if (path / file).exists() or file != _KEY:
                 files[file] = readInput(str(path / file), FILE_OCTETS_MAX)
         return files

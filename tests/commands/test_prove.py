@@ -156,6 +156,32 @@ class CommandTests(PairTestCase):
         self.assertEqual(status, 1)
         self.assertIn("offset 4", said)
 
+    def test_verifyUnknown(self) -> None:
+        """If no record is of the worker or the log, those that are there are named, not all."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        output, log = self.directory / "out.json", self.directory / "log"
+        record = {"source_log": "/a", "source_offset": 0, "raw_line": "x"}
+        output.write_text(
+            "".join(
+                json.dumps({**record, "source_worker": f"w{number}"}) + "\n"
+                for number in range(100)
+            )
+        )
+        log.write_bytes(b"x\n")
+        for words, text in (
+            (["--worker=W"], "No record of the worker 'W'. Of others: 'w0', 'w1', "),
+            (
+                ["--worker=w3", "--log=/b"],
+                "No record of the log '/b'. Of others: '/a'.",
+            ),
+        ):
+            status, said = self.call("verify", *words, f"--json={output}", str(log))
+            self.assertEqual(status, 1)
+            self.assertIn(text, said)
+            self.assertLess(said.count("w"), 40)
+        status, said = self.call("verify", "--worker=w3", f"--json={output}", str(log))
+        self.assertEqual(status, 0, said)
+
     def test_verifyErrors(self) -> None:
         """Missing files and options are reported."""
         self.assertEqual(self.call("verify")[0], 2)

@@ -29,12 +29,15 @@ class RereadTests(ConfigurationTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.logged: list[tuple[str, str]] = []
+        self.unchanged = 0
         keep: Any = self.keep
         globalLogPublisher.addObserver(keep)
         self.addCleanup(globalLogPublisher.removeObserver, keep)
 
     def keep(self, event: Any) -> None:
         """Keep the events that an operator needs to know about."""
+        if "nothing in it has changed" in event.get("log_format", ""):
+            self.unchanged += 1
         if "event" in event:
             text = event["log_format"].format(**event)
             self.logged.append((event["event"], text))
@@ -57,7 +60,7 @@ class RereadTests(ConfigurationTestCase):
         """
         reread, used = self.begin(BEGIN)
         reread()
-        self.assertEqual((used, self.logged), ([], []))
+        self.assertEqual((used, self.logged, self.unchanged), ([], [], 1))
         self.file(BEGIN + "poll-interval = 2\nmax-files = 7\n")
         reread()
         self.assertEqual(used, [2])
@@ -70,12 +73,16 @@ class RereadTests(ConfigurationTestCase):
         self.file(BEGIN)
         reread()
         self.assertEqual((used, len(self.logged)), ([2, 0.5], 4))
+        self.assertEqual(self.unchanged, 1)
+        reread()
+        self.assertEqual(self.unchanged, 2)
 
     def test_mistakes(self) -> None:
         """A mistake leaves everything as it is, and is named with file and line."""
         reread, used = self.begin(BEGIN)
         for text, reason in (
             ("poll-interval = 2\nmax-fils = 3\n", ":2: there is no option max-fils"),
+            ("max-fils = 3\n", "max-files? The old one stays"),
             ("poll-interval = 2\n", "no master given"),
             (BEGIN + "poll-interval = 0\n", ":3: --poll-interval"),
             (BEGIN + "poll-interval = [\n", "not TOML"),
@@ -86,6 +93,7 @@ class RereadTests(ConfigurationTestCase):
             self.assertEqual((used, kind), ([], "reload-refused"))
             self.assertIn(reason, said)
             self.assertNotIn("\n", said)
+            self.assertNotRegex(said, r"[?.,;][.,;] ")
         os.unlink(self.home / "forwarder.toml")
         reread()
         self.assertEqual(used, [])

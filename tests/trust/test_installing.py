@@ -241,7 +241,7 @@ class RefusedTests(InstallTestCase):
         for file in ("ca.crt", "worker.crt"):
             part = shutil.copytree(w1, self.top / f"no {file}")
             (part / file).unlink()
-            cases.append(("no such file", part))
+            cases.append(("is missing: give the whole directory", part))
             odd = shutil.copytree(w1, self.top / f"odd {file}")
             (odd / file).write_bytes(b"hello")
             cases.append(("is not a certificate", odd))
