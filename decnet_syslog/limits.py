@@ -114,6 +114,11 @@ class Limits:
                 f"--max-message must be at least {MESSAGE_OCTETS_MIN} octets (RFC 5425)",
             ),
             (
+                limits.journal < MESSAGE_OCTETS_MIN,
+                f"--journal-max must be at least {MESSAGE_OCTETS_MIN} octets, or nothing is"
+                " accepted",
+            ),
+            (
                 0 < limits.rate < RATE_MIN,
                 f"--max-rate must be 0 or at least {RATE_MIN}",
             ),

@@ -130,6 +130,7 @@ MISTAKES: list[tuple[str, str, str]] = [
     ("L --proxy-protocol=everywhere", "", "--proxy-protocol"),
     ("L --allow={d}/none", "", "{d}/none"),
     ("L --journal={d}/none/j.db", "", "create it"),
+    ("L --journal-max=1", "", "--journal-max must be at least"),
     ("L --journal=nats://", "", "decnet-outputs writes the outputs"),
     # The file
     ("F --config={d}/none.toml", "", "No such file"),

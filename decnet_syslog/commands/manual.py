@@ -27,7 +27,8 @@ _CONFIGURATION = (
     ' ("64k"); an option without a value is true or false; an option that can be repeated is a'
     " text or a list of texts.",
     "decnet-syslog config show SERVICE prints every option in its section. The sections keep the"
-    " file in order and have no meaning: an option can be in any section, or above the first one, but only once.",
+    " file in order and have no meaning: an option can be in any section, or above the"
+    " first one, but only once.",
     "The command line has precedence over the environment, the environment over the file, and"
     " the file over the defaults. The source of highest precedence that gives an option gives"
     " all its values.",

@@ -40,6 +40,7 @@ from uuid import uuid4
 
 from ..database import NoSpace, openDatabase
 from ..durable import StorageFailed, isFull
+from ..errors import UserError
 from ..limits import Limits
 from ._batches import placesOf
 from ._committing import Committing
@@ -48,6 +49,7 @@ from ._errors import KIND, JournalFailed, JournalFull
 from ._places import SIZES, SegmentSizes
 from ._reserve import Reserve
 from ._schema import journalSchema
+from ._segmentfile import segmentsPath
 from ._segments import Segments
 from ._space import Space
 from ._tidying import useVacuum
@@ -99,7 +101,8 @@ class Journal(Committing):
             forgotten, but none whose lines some output lacks.
         @param reserve: whether to keep a reserve (L{decnet_syslog.journal._space}).
         @param sizes: of its segments; always the same for a file.
-        @raise UserError: it is in use or of an unknown version, or there is no space.
+        @raise UserError: it is in use, of an unknown version or a file of another kind, or there
+            is no space.
         @raise JournalFailed: it is damaged, or the disk has failed.
         """
 
@@ -137,6 +140,11 @@ class Journal(Committing):
                     raise
                 return opened()
         except StorageFailed as failed:
+            if "not a database" in str(failed) and not segmentsPath(path).exists():
+                raise UserError(
+                    f"cannot use {path} as a journal: it is a file of another kind; give"
+                    " --journal another path"
+                ) from None
             raise JournalFailed(str(failed)) from failed
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from zlib import crc32
 from decnet_syslog.errors import UserError
 from decnet_syslog.journal import _gaps as gaps
 from decnet_syslog.journal._cursors import ABSENT_MAX
+from decnet_syslog.journal._segmentfile import segmentsPath
 from decnet_syslog.journal._sqlite import (
     PAGE_OCTETS,
     Journal,
@@ -334,9 +335,17 @@ class OpenTests(MasterTestCase):
         self.assertIn("another decnet-listener", done.stdout, done.stderr)
 
     def test_notAJournal(self) -> None:
-        """Another file is not accepted as a journal."""
+        """
+        Another file is refused, and stays as it is. Beside a journal's segments it is a damaged
+        journal.
+        """
         path = self.directory / "text"
-        path.write_bytes(b"not a database, but long enough to look" * 100)
+        octets = b"not a database, but long enough to look" * 100
+        path.write_bytes(octets)
+        error = str(self.assertRaises(UserError, Journal.open, path))
+        self.assertIn("give --journal another path", error)
+        self.assertEqual(path.read_bytes(), octets)
+        segmentsPath(path).write_bytes(b"")
         self.assertRaises(JournalFailed, Journal.open, path)
 
     def test_plantedLink(self) -> None:
