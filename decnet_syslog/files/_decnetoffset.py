@@ -11,6 +11,7 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from stat import S_ISREG
 from urllib.parse import quote
 
 from ..errors import UserError
@@ -63,6 +64,10 @@ def readDecnetOffset(path: Path) -> int | None:
     try:
         if not isThere(path):
             return None
+        if not S_ISREG(path.stat().st_mode):
+            raise UserError(
+                f"{path} is not a regular file: give the path of DECNET's forwarder.db"
+            )
         os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
     except OSError as error:
         raise UserError(
@@ -117,7 +122,11 @@ def hasOurState(path: Path) -> bool:
     A forwarder that runs lets nobody else read its tables; the header of the file has its version.
     """
     try:
-        with path.open("rb") as file:
+        # A FIFO in its place must not block.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            if not S_ISREG(os.fstat(descriptor).st_mode):
+                return False
             if any(file.read(_USER_VERSION.stop)[_USER_VERSION]):
                 return True
     except OSError:

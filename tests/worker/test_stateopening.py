@@ -111,6 +111,13 @@ class OpenStateTests(SynchronousTestCase):
         self.assertIn("'rubbish'", error)
         self.assertNotIn("\n", error)
 
+    def test_pipe(self) -> None:
+        """A FIFO in its place is refused with one line; nobody waits for its other end."""
+        os.mkfifo(self.decnet)
+        error = str(self.assertRaises(SystemExit, self.open))
+        self.assertIn("forwarder.db", error)
+        self.assertNotIn("\n", error)
+
     def test_otherForwarderRuns(self) -> None:
         """
         If the database in the bundle's directory is the one of another forwarder of ours that
