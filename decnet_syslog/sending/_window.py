@@ -72,9 +72,10 @@ class Window:
 
     The window is measured in rounds: a round begins when the window is used up, and is over when
     what is under way then is acknowledged. A round that took less than half of C{WAIT_S} doubles
-    the window, and one of less than an eighth makes it four times as large. One that took longer than C{WAIT_S} makes it what the listener would have
-    acknowledged in that time. So a fast connection has the whole window within a few round trips,
-    and behind a slow link or a listener that reads slowly no buffer fills up.
+    the window, and one of less than an eighth makes it four times as large. One that took longer
+    than C{WAIT_S} makes it what the listener would have acknowledged in that time. So a fast
+    connection has the whole window within a few round trips, and behind a slow link or a
+    listener that reads slowly no buffer fills up.
 
     @ivar octets: the window; the listener's own limit is included.
     """

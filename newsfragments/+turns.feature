@@ -1,1 +1,0 @@
-``decnet-syslog offset show|export|import`` hands over how far a log is shipped, between DECNET's own forwarder and this one. A new state begins at DECNET's offset also if that is in the bundle's directory.
