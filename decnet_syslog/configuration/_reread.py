@@ -44,9 +44,9 @@ class Reread:
             fresh.parseOptions(self.options.words)
         except (usage.UsageError, SystemExit) as error:
             self._log.error(
-                "cannot use the configuration: {said} The old one stays in use",
+                "cannot use the configuration: {mistake} The old one stays in use",
                 event="reload-refused",
-                said=sentence(str(error)),
+                mistake=sentence(str(error)),
                 reason=str(error),
             )
             return

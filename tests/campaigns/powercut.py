@@ -377,7 +377,7 @@ class Machine:
             os.utime(kept, (node.changedAt, node.changedAt))
             if name.endswith(b"-segments"):
                 # The journal refuses a second name for it, and records no inode.
-                shutil.copy2(kept, name)
+                shutil.copy2(os.fsencode(kept), name)
             else:
                 os.link(kept, name)
 

@@ -176,14 +176,16 @@ class BundleTests(DirectoryTestCase):
 
     def test_copiedOneLevelTooDeep(self) -> None:
         """
-        If the bundle was copied into its directory as a subdirectory, the error gives
-        the command to fix it.
+        If the bundle was copied into its directory as a subdirectory, the error names that
+        one.
         """
         whole = self.bundle
         self.bundle = self.directory / "agent"
         self.bundle.mkdir()
         whole.rename(self.bundle / "w1")
-        self.assertRefused("worker.crt", f"mv {self.bundle}/w1/* {self.bundle}/")
+        self.assertRefused(
+            "worker.crt", f"one level deeper, in {self.bundle}/w1: give that directory"
+        )
 
     def test_keyReadableByOthers(self) -> None:
         """A key that others can read is refused, with the remedy."""
