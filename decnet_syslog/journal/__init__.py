@@ -23,6 +23,7 @@ from .. import trust as trust
 from ._batches import LOST
 from ._diskfiles import available, journalFiles
 from ._groupcommit import ACK_OCTETS_MAX, GroupCommit
+from ._pendingcursors import PendingCursors
 from ._promise import IJournal, ISharedJournal, JournalBlocked
 from ._providers import journalProviders, providerOf
 from ._shares import MIB, DiskShares, fitting
@@ -61,6 +62,7 @@ __all__ = [
     "JournalFailed",
     "Mark",
     "OpenRequest",
+    "PendingCursors",
     "StreamLease",
     "StreamPosition",
     "available",

@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..journal import Batch, Cursor, GroupCommit, JournalBlocked
+from ..journal import Batch, Cursor, GroupCommit, JournalBlocked, PendingCursors
 
 __all__ = ["CursorKeeper"]
 
@@ -66,7 +66,7 @@ class CursorKeeper:
         self._share = share
         self._clock = clock
         self._failed = failed
-        self._cursors: dict[str, Cursor] = {}
+        self._cursors = PendingCursors()
         self._flushes: list[Deferred[bool]] = []
         self._isBusy = self._isStopping = self.isBlocked = False
         # Whether a cursor was saved since the last attempt to share, and whether one is running.
@@ -92,7 +92,7 @@ class CursorKeeper:
 
     def saveCursor(self, cursor: Cursor) -> None:
         """Save an output's cursor now, and tell other hosts soon."""
-        self._keep(cursor)
+        self._cursors.add(cursor)
         self._next()
 
     def flush(self) -> Deferred[bool]:
@@ -116,28 +116,21 @@ class CursorKeeper:
         if self.isBlocked:
             self._next()
 
-    def _keep(self, cursor: Cursor) -> None:
-        before = self._cursors.get(cursor.output)
-        if before is not None:
-            files = {**before.files, **cursor.files}
-            cursor = Cursor(cursor.output, cursor.seq, files)
-        self._cursors[cursor.output] = cursor
-
     def _next(self) -> None:
         if self._isBusy or self._retryTimer is not None:
             return
-        cursors, self._cursors = self._cursors, {}
         flushes, self._flushes = self._flushes, []
-        if not cursors:
+        if not self._cursors:
             self._fire(flushes, True)
             return
         self._isBusy = True
-        done = self._inThread(self._save, list(cursors.values()))
+        cursors = self._cursors.take()
+        done = self._inThread(self._save, cursors)
         done.addCallbacks(
             self._saved,
             self._notSaved,
-            callbackArgs=(flushes,),
-            errbackArgs=(list(cursors.values()), flushes),
+            callbackArgs=(cursors, flushes),
+            errbackArgs=(cursors, flushes),
         )
         done.addErrback(self._failed)
 
@@ -146,8 +139,11 @@ class CursorKeeper:
         for flush in flushes:
             flush.callback(isSaved)
 
-    def _saved(self, _: object, flushes: Sequence[Deferred[bool]]) -> None:
+    def _saved(
+        self, _: object, cursors: list[Cursor], flushes: Sequence[Deferred[bool]]
+    ) -> None:
         self._isBusy = False
+        self._cursors.saved(cursors)
         if self.isBlocked:
             self.isBlocked = False
             self._log.info("the outputs' positions can be saved again")
@@ -159,7 +155,7 @@ class CursorKeeper:
     def _notSaved(
         self,
         failure: Failure,
-        cursors: Sequence[Cursor],
+        cursors: list[Cursor],
         flushes: list[Deferred[bool]],
     ) -> None:
         failure.trap(JournalBlocked)
@@ -171,9 +167,7 @@ class CursorKeeper:
                 " and other hosts learn nothing, until there is room",
                 why=failure.getErrorMessage(),
             )
-        later, self._cursors = self._cursors, {}
-        for cursor in [*cursors, *later.values()]:
-            self._keep(cursor)
+        self._cursors.putBack(cursors)
         if self._isStopping:
             waiting, self._flushes = [*flushes, *self._flushes], []
             self._fire(waiting, False)
