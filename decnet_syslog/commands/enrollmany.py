@@ -7,11 +7,11 @@ from datetime import datetime, timedelta, timezone
 from ..errors import UserError
 from ..options import Described, directory
 from ..trust import (
-    MASTER_NAME,
     NAMES_OCTETS_MAX,
     Authority,
     Bundles,
     Holder,
+    checkHolder,
     expiring,
     lockedOut,
     readInput,
@@ -38,8 +38,7 @@ def _fromList(options: Described, authority: Authority, bundles: Bundles) -> int
         if entry["name"] in names and entry["role"] != "master"
     }
     for name in names:
-        if name == MASTER_NAME:
-            raise UserError(f"{MASTER_NAME} is the master's own name: choose another")
+        checkHolder(name)
         if name in good and good[name]["role"] != role:
             raise UserError(
                 f"{name} is enrolled as {good[name]['role']}: choose another name for the {role}"

@@ -10,11 +10,9 @@ from twisted.python import usage
 from ..errors import UserError
 from ..options import Described, directory, fromEnvironment
 from ..trust import (
-    MASTER_NAME,
     REQUEST_KEY,
     REQUEST_OCTETS_MAX,
-    NameRefused,
-    checkName,
+    checkHolder,
     makeRequest,
     readInput,
     replaceFile,
@@ -82,12 +80,7 @@ def _checkOut(path: Path) -> None:
 def run(options: Options) -> int:
     """Run the command. The exit status."""
     name = options["name"]
-    try:
-        checkName(name)
-    except NameRefused as error:
-        raise UserError(f"cannot enroll: {error}") from None
-    if name == MASTER_NAME:
-        raise UserError(f"{MASTER_NAME} is the master's own name: choose another")
+    checkHolder(name)
     out = directory(options["out"]) if options["out"] else None
     if out is not None:
         _checkOut(out)

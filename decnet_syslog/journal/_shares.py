@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from ..limits import PENDING_OCTETS_MIN, Limits
 from ._values import Deposit
 
-__all__ = ["KIB", "MIB", "DiskShares", "fitting", "pieces"]
+__all__ = ["MIB", "DiskShares", "fitting", "pieces"]
 
-KIB, MIB = 1024, 1024 * 1024
+MIB = 1024 * 1024
 
 
 @dataclass(frozen=True)

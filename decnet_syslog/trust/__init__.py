@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         LAG_PROTOCOL,
         STATE_PROTOCOLS,
     )
-    from ._authority import MASTER_NAME, PREVIOUS, Authority
+    from ._authority import PREVIOUS, Authority
     from ._bulk import (
         NAMES_OCTETS_MAX,
         Bundles,
@@ -44,7 +44,15 @@ if TYPE_CHECKING:
     from ._installing import REQUEST_KEY, install, requestKey
     from ._issuers import canonicalName, isIssued, keyId, keyIds
     from ._issuing import CERTIFICATE_DAYS
-    from ._names import NameRefused, checkName, fingerprint, peerName, showText
+    from ._names import (
+        MASTER_NAME,
+        NameRefused,
+        checkHolder,
+        checkName,
+        fingerprint,
+        peerName,
+        showText,
+    )
     from ._openssl import TICKETS_SENT, ticketsSent
     from ._parcels import readInput, readParcel
     from ._refusals import (
@@ -104,6 +112,7 @@ __all__ = [
     "beginReplacement",
     "canonicalName",
     "chainOf",
+    "checkHolder",
     "checkName",
     "describeCertificate",
     "eventOf",
@@ -149,7 +158,7 @@ if not TYPE_CHECKING:
     __getattr__ = lazily(
         __name__,
         _admission="Admission",
-        _authority="Authority MASTER_NAME PREVIOUS",
+        _authority="Authority PREVIOUS",
         _bulk="Bundles Holder NAMES_OCTETS_MAX expiring lockedOut readNames",
         _bundles="Bundle BundleError readCertificates",
         _alpn="DELIVERY_PROTOCOLS HISTORY_PROTOCOLS LAG_PROTOCOL STATE_PROTOCOLS",
@@ -163,7 +172,7 @@ if not TYPE_CHECKING:
         _installing="REQUEST_KEY install requestKey",
         _issuers="canonicalName isIssued keyId keyIds",
         _issuing="CERTIFICATE_DAYS",
-        _names="NameRefused checkName fingerprint peerName showText",
+        _names="MASTER_NAME NameRefused checkHolder checkName fingerprint peerName showText",
         _openssl="TICKETS_SENT ticketsSent",
         _parcels="readInput readParcel",
         _refusals=(

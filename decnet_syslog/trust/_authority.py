@@ -38,14 +38,13 @@ from ._issuing import (
     namesOf,
     pemOfKey,
 )
-from ._names import NameRefused, checkName, peerName
+from ._names import MASTER_NAME, checkHolder, peerName
 from ._revocation import Revocations
 from ._revoking import beginList, bySigner, readRevocations, revokeSerials
 from ._signers import checkMaster, checkNames, readSigner
 
-__all__ = ["MASTER_NAME", "PREVIOUS", "Authority"]
+__all__ = ["PREVIOUS", "Authority"]
 
-MASTER_NAME = "decnet-master"
 
 # The directory of the authority that is being replaced.
 PREVIOUS = "previous"
@@ -160,12 +159,7 @@ class Authority:
             private key. By default a key is made.
         @raise UserError: the name or another one is unusable, or the master would refuse it.
         """
-        try:
-            checkName(name)
-        except NameRefused as error:
-            raise UserError(f"cannot enroll: {error}") from None
-        if name == MASTER_NAME:
-            raise UserError(f"{MASTER_NAME} is the master's own name: choose another")
+        checkHolder(name)
         every = checkNames(self.directory, MASTER_NAME, namesOf(names))
         self.checkMaster()
         return self._issue(name, out, every, role, days, public)

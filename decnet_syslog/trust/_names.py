@@ -14,7 +14,20 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 
-__all__ = ["NameRefused", "checkName", "fingerprint", "peerName", "showText"]
+from ..errors import UserError
+
+__all__ = [
+    "MASTER_NAME",
+    "NameRefused",
+    "checkHolder",
+    "checkName",
+    "fingerprint",
+    "peerName",
+    "showText",
+]
+
+MASTER_NAME = "decnet-master"
+
 
 # ub-common-name of RFC 5280; even with a suffix it is a valid file name everywhere.
 NAME_CHARACTERS_MAX = 64
@@ -94,3 +107,17 @@ def fingerprint(certificate: x509.Certificate) -> str:
     return "sha-256:" + ":".join(
         [f"{octet:02X}" for octet in certificate.fingerprint(SHA256())]
     )
+
+
+def checkHolder(name: str) -> None:
+    """
+    Check the name of a worker or an operator.
+
+    @raise UserError: no certificate can have it, or it is the master's.
+    """
+    try:
+        checkName(name)
+    except NameRefused as error:
+        raise UserError(f"cannot enroll: {error}") from None
+    if name == MASTER_NAME:
+        raise UserError(f"{MASTER_NAME} is the master's own name: choose another")
