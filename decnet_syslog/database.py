@@ -64,6 +64,7 @@ def openDatabase(
     prepare: Callable[[sqlite3.Connection], T],
     fill: Callable[[sqlite3.Connection], None] = lambda db: None,
     pageOctets: int | None = None,
+    connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
 ) -> T:
     """
     Open or create a database.
@@ -72,13 +73,14 @@ def openDatabase(
         Its result is returned.
     @param fill: called in the transaction that makes the tables of a new database.
     @param pageOctets: the page size of a new database; SQLite's default otherwise.
+    @param connect: makes the connection, as C{sqlite3.connect} does.
     @raise UserError: it is in use, has an unknown schema, or there is no space.
     @raise StorageFailed: it is damaged, or the disk has failed.
     """
     descriptor = openPrivate(path, kind.what, kind.place)
     isNew = not os.fstat(descriptor).st_size
     os.close(descriptor)
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=2)
+    db = connect(path, isolation_level=None, check_same_thread=False, timeout=2)
     try:
         if isNew:
             _shape(db, pageOctets)

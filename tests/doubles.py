@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,8 @@ from decnet_syslog.receiving._acked import AckedSession, Key
 from decnet_syslog.receiving._flowcontrol import Pause
 from decnet_syslog.wire._control import BYE, ControlLine
 from decnet_syslog.wire._record import Provenance
+
+from .databases import Database
 
 NOW = "2026-04-18T00:00:00.000000Z"
 PROVENANCE = Provenance("w1", "sha-256:AA", "192.0.2.1:5", NOW, None, False)
@@ -140,6 +141,7 @@ class MasterTestCase(SynchronousTestCase):
     """
     A journal in its own directory, a group commit on top of it, and a clock.
 
+    @ivar database: the journal's.
     @ivar journalThread: the journal's thread, which makes calls immediately unless
         C{isHeld} is set.
     """
@@ -154,7 +156,10 @@ class MasterTestCase(SynchronousTestCase):
 
     def openJournal(self) -> None:
         """Open the journal, as a starting listener does."""
-        self.journal = Journal.open(self.directory / "listener.db")
+        self.database = Database()
+        self.journal = Journal.open(
+            self.directory / "listener.db", connect=self.database
+        )
         self.addCleanup(self.journal.close)
         self.openCommits()
 
@@ -176,20 +181,6 @@ class MasterTestCase(SynchronousTestCase):
             ackSpacing=ackSpacing,
             now=lambda: NOW,
         )
-
-    @contextmanager
-    def fullDisk(self) -> Iterator[None]:
-        """Keep the journal's files from growing, as on a full disk."""
-        # The limit belongs to the journal's own SQLite connection.
-        db, segments = self.journal._db, self.journal._segments
-        mayGrow, segments._mayGrow = segments._mayGrow, lambda octets: False
-        (pages,) = db.execute("PRAGMA page_count").fetchone()
-        db.execute(f"PRAGMA max_page_count = {pages}")
-        try:
-            yield
-        finally:
-            db.execute("PRAGMA max_page_count = 1000000")
-            segments._mayGrow = mayGrow
 
     def restart(self) -> None:
         """Close the journal and reopen it."""

@@ -28,6 +28,7 @@ from decnet_syslog.journal._sqlite import Journal
 from decnet_syslog.journal._values import FileLength
 from decnet_syslog.migration import Schema, Step, bringUp
 
+from .databases import Database
 from .doubles import PROVENANCE, STREAM, lines
 
 SCHEMAS = Path(__file__).parent / "data" / "schemas"
@@ -205,7 +206,8 @@ class PastTests(SynchronousTestCase):
     def look(self, path: Path) -> None:
         for _ in range(2):
             # At the second opening it is the newest version already.
-            journal = Journal.open(path)
+            database = Database()
+            journal = Journal.open(path, connect=database)
             try:
                 self.assertEqual(journal.identity, IDENTITY)
                 (known,) = journal.known(PROVENANCE.worker)
@@ -221,9 +223,7 @@ class PastTests(SynchronousTestCase):
                     (cursor.seq, cursor.files["/x/master.log"]),
                     (7, FileLength(1, 2, 30)),
                 )
-                gap = journal._db.execute(
-                    'SELECT worker, stream, start, "end" FROM gap'
-                ).fetchall()
+                gap = database.rows('SELECT worker, stream, start, "end" FROM gap')
                 self.assertEqual(gap, [(PROVENANCE.worker, STREAM, 2, 9)])
             finally:
                 journal.close()

@@ -32,7 +32,7 @@ Everything here blocks. L{decnet_syslog.journal._groupcommit} calls it from one 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -93,6 +93,7 @@ class Journal(Committing):
         streamsPerWorkerMax: int = Limits.filesPerWorker,
         reserve: bool = False,
         sizes: SegmentSizes = SIZES,
+        connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
     ) -> J:
         """
         Open or create the journal, and bring everything to disk that a killed process left.
@@ -101,6 +102,7 @@ class Journal(Committing):
             forgotten, but none whose lines some output lacks.
         @param reserve: whether to keep a reserve (L{decnet_syslog.journal._space}).
         @param sizes: of its segments; always the same for a file.
+        @param connect: makes the database's connection, as C{sqlite3.connect} does.
         @raise UserError: it is in use, of an unknown version or a file of another kind, or there
             is no space.
         @raise JournalFailed: it is damaged, or the disk has failed.
@@ -129,7 +131,9 @@ class Journal(Committing):
                 raise
 
         def opened() -> J:
-            return openDatabase(path, KIND, journalSchema(), prepare, make, PAGE_OCTETS)
+            return openDatabase(
+                path, KIND, journalSchema(), prepare, make, PAGE_OCTETS, connect
+            )
 
         try:
             try:

@@ -58,6 +58,7 @@ from decnet_syslog.wire._control import BYE, ControlError, ControlLine, encodeCo
 from decnet_syslog.wire._framing import FramingError
 from decnet_syslog.wire._protocol import OctetCountedReceiver
 
+from ..databases import Database
 from ..doubles import KnowsOwners, LaterThread, atOnce
 
 
@@ -155,7 +156,8 @@ class Master:
         self.tag = tag
         self.rawPath = world.directory / f"master{tag}.log"
         self.jsonPath = world.directory / f"master{tag}.json"
-        self.journal = Journal.open(journalPath, sizes=SIZES)
+        self.database = Database()
+        self.journal = Journal.open(journalPath, sizes=SIZES, connect=self.database)
         self.thread = LaterThread()
         self.commits = Commits(self.journal, self.thread, world.clock, world.failed)
         self.roster: IStreamRegistry = (
@@ -219,8 +221,7 @@ class Master:
         """Die without closing anything. The files stay as they are."""
         self.commits.stop()
         for writer in self.writers:
-            writer._stopping = True
-            writer._cancel()
+            writer.halt()
             writer.output.close()
         self.thread.calls.clear()
         self.journal.close()

@@ -41,11 +41,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from decnet_syslog.journal._sqlite import Journal
 from decnet_syslog.wire._control import ACK, RESUME, ControlLine
 
 from . import pipeline
-from .pipeline import End, World, perform
+from .pipeline import End, Master, World, perform
 
 __all__ = ["MODES", "SIDES", "Disk", "check", "parse", "record"]
 
@@ -303,22 +302,22 @@ def record(
     return trace
 
 
-def doNotSync(journal: Journal) -> None:
+def doNotSync(master: Master) -> None:
     """Install a mistake: commit without a sync."""
-    commit = journal.commit
+    commit = master.journal.commit
 
     def unsynced(*arguments: Any) -> Any:
-        journal._db.execute("PRAGMA synchronous = OFF")
+        master.database.connection.execute("PRAGMA synchronous = OFF")
         return commit(*arguments)
 
-    journal.commit = unsynced  # type: ignore
+    master.journal.commit = unsynced  # type: ignore
 
 
 def live(directory: Path, seed: int, steps: int, synced: bool) -> None:
     """The child: continue from the files in the directory, then be killed."""
     world = World(directory, serial=lastLine(directory))
     if not synced:
-        doNotSync(world.master.journal)
+        doNotSync(world.master)
     marks = os.open(directory / "marks", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     sendControl = End.sendControl
 

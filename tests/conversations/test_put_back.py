@@ -484,9 +484,7 @@ class EraTests(PutBackTestCase):
 
     def eras(self) -> list[tuple[int, int]]:
         """The number of each era, and the last batch before it."""
-        return self.journal._db.execute(
-            "SELECT number, first FROM era ORDER BY number"
-        ).fetchall()
+        return self.database.rows("SELECT number, first FROM era ORDER BY number")
 
     def take(self) -> Mark:
         """Commit a line. Returns the mark after it."""
@@ -532,7 +530,7 @@ class EraTests(PutBackTestCase):
         before = self.journal.mark
         grant = self.journal.grant("w1", STREAM, 0, 0, "x")
         much = lines(grant, 0, bytes(10**6 - 1) + b"\n")
-        with self.fullDisk():
+        with self.database.full():
             self.assertRaises(JournalFull, self.journal.commit, [much])
             self.assertEqual((self.journal.mark, self.eras()), (before, [(1, 0)]))
         self.assertNotEqual(self.journal.commit([much]), [None])

@@ -18,11 +18,12 @@ from decnet_syslog.errors import UserError
 from decnet_syslog.journal._batches import LOST
 from decnet_syslog.journal._places import SegmentSizes
 from decnet_syslog.journal._segmentfile import HEADER_OCTETS, MAGIC, segmentsPath
-from decnet_syslog.journal._space import SEGMENTS_MIN
+from decnet_syslog.journal._space import SEGMENTS_MIN, Space
 from decnet_syslog.journal._sqlite import Journal, JournalFailed, JournalFull
 from decnet_syslog.journal._values import Batch, Cursor, Deposit, StreamLease
 from decnet_syslog.outputs._rendering import renderJSON, renderRaw
 
+from ..databases import Database
 from ..doubles import PROVENANCE, STREAM, lines
 
 SIZES = SegmentSizes(segment=64 * 1024, commitMin=1024)
@@ -43,7 +44,8 @@ class SegmentsTestCase(SynchronousTestCase):
         self.start()
 
     def start(self) -> None:
-        self.journal = Journal.open(self.path, sizes=SIZES)
+        self.database = Database()
+        self.journal = Journal.open(self.path, sizes=SIZES, connect=self.database)
         self.addCleanup(self.journal.close)
         self.journal.useOutputs(["raw"])
         self.grant: StreamLease = self.journal.grant("w1", STREAM, 0, 0, "/a.log")
@@ -82,8 +84,9 @@ class SegmentsTestCase(SynchronousTestCase):
 
     def rows(self) -> list[tuple[int, int | None]]:
         """Of each row, the number of octets in it, and its place."""
-        query = "SELECT length(octets), place FROM batch ORDER BY seq"
-        return self.journal._db.execute(query).fetchall()
+        return self.database.rows(
+            "SELECT length(octets), place FROM batch ORDER BY seq"
+        )
 
 
 class PlacingTests(SegmentsTestCase):
@@ -137,7 +140,7 @@ class PlacingTests(SegmentsTestCase):
             return write(descriptor, octets, at)
 
         self.patch(os, "pwrite", written)
-        self.journal._db.set_trace_callback(
+        self.database.connection.set_trace_callback(
             lambda statement: calls.append(statement) if "COMMIT" in statement else None
         )
         self.send()
@@ -211,8 +214,8 @@ class PlacingTests(SegmentsTestCase):
     def test_smallDisk(self) -> None:
         """On a small disk, where a segment is a large part, everything is in rows."""
         small = SIZES.segment * SEGMENTS_MIN - 1
-        self.patch(self.journal._space, "_octets", small)
         with mock.patch("decnet_syslog.journal._space.available", return_value=small):
+            self.restart()
             self.send()
         self.assertEqual(self.rows(), [(2048, None)])
 
@@ -240,15 +243,13 @@ class ReuseTests(SegmentsTestCase):
             shutil.copyfile(f"{self.path}{end}", f"{image}{end}")
         image.chmod(0o600)
         self.release(sent[-1].seq)
+
         # The next commit fills a segment. The power is cut before its transaction is synced.
-        commit = self.journal._commit
-
-        def cut(octets: int = 0) -> None:
-            if not segmentsPath(image).exists():
+        def cut(statement: str) -> None:
+            if statement == "COMMIT" and not segmentsPath(image).exists():
                 shutil.copyfile(self.file, segmentsPath(image))
-            commit(octets)
 
-        self.patch(self.journal, "_commit", cut)
+        self.database.connection.set_trace_callback(cut)
         self.send(b"n" * SIZES.segment)
         self.journal.close()
         self.path = image
@@ -260,9 +261,13 @@ class ReuseTests(SegmentsTestCase):
         self.release(self.fill(1)[-1].seq)
         self.journal.commit([])
         self.journal.commit([lines(self.grant, 999_999, b"stale\n")])
-        self.assertEqual(self.journal._segments.unusedOctets, 0)
-        self.send(b"small\n")
-        self.assertEqual(self.journal._segments.unusedOctets, SIZES.segment)
+        # The first segment stays as it is until a commit was synced.
+        half = LINE * 16
+        sent = [self.send(half), self.send(half), self.send(half)]
+        self.assertEqual(
+            self.rows(), [(0, SIZES.segment), (0, SIZES.segment + len(half)), (0, 0)]
+        )
+        self.assertEqual(self.unread(), sent)
 
     def test_roomForRowsFirst(self) -> None:
         """
@@ -271,7 +276,7 @@ class ReuseTests(SegmentsTestCase):
         """
         last = self.fill(3)[-1]
         has = iter([False, True])
-        self.patch(self.journal._space, "has", lambda octets: next(has, True))
+        self.patch(Space, "has", lambda space, octets: next(has, True))
         deposit = lines(self.grant, self.at, LINE * 31)
         (batch,) = self.journal.commit([deposit], [Cursor("raw", last.seq, {})])
         self.assertEqual(self.unread(), [batch])
@@ -280,16 +285,10 @@ class ReuseTests(SegmentsTestCase):
     def test_undoneTransaction(self) -> None:
         """Places of a transaction that was undone are used for the next one."""
         self.send()
-        commit = self.journal._commit
-        full = sqlite3.OperationalError("database or disk is full")
-        self.patch(
-            self.journal,
-            "_commit",
-            lambda octets=0: (_ for _ in ()).throw(self.journal._failure(full)),
-        )
+        self.database.connection.refused = ("COMMIT",)
         for _ in range(3):
             self.assertRaises(JournalFull, self.send, LINE * 31)
-        self.patch(self.journal, "_commit", commit)
+        self.database.connection.refused = ()
         self.send(LINE * 31)
         self.assertEqual([place for _, place in self.rows()], [0, 2048])
         self.assertEqual(self.allocated(), 1)
@@ -313,9 +312,10 @@ class ReuseTests(SegmentsTestCase):
         """When rows have no room, unused segments are returned at once."""
         self.release(self.fill(40)[-1].seq)
         self.send(b"small\n")
-        self.patch(self.journal._space, "has", lambda octets: False)
-        self.patch(self.journal._segments, "_mayGrow", lambda octets: False)
-        self.assertRaises(JournalFull, self.journal.commit, [lines(None, 0, LINE * 80)])
+        self.patch(Space, "has", lambda space, octets: False)
+        deposit = lines(None, 0, LINE * 80)
+        with self.database.full():
+            self.assertRaises(JournalFull, self.journal.commit, [deposit])
         self.assertLess(self.allocated(), 4)
 
 

@@ -35,6 +35,7 @@ from decnet_syslog.journal._upkeep import TIDY_S
 from decnet_syslog.journal._values import Batch, Cursor, Deposit, StreamLease
 from decnet_syslog.limits import Limits
 
+from ..databases import Database
 from ..doubles import STREAM, MasterTestCase, lines
 from ..peers import PairTestCase
 
@@ -60,6 +61,11 @@ def disk(directory: Path, octets: int) -> Iterator[Path]:
 def sizes(place: Path) -> dict[str, int]:
     """The sizes of the files in a directory."""
     return {path.name: path.stat().st_size for path in place.iterdir()}
+
+
+def pages(database: Database) -> int:
+    """The size of a database after a checkpoint."""
+    return int(database.value("PRAGMA page_count") * database.value("PRAGMA page_size"))
 
 
 class Sender:
@@ -108,9 +114,14 @@ class SmallDiskTests(SynchronousTestCase):
         self.directory.mkdir(parents=True)
 
     def open(self, place: Path) -> Journal:
-        journal = Journal.open(place / "j.db", reserve=True)
+        self.database = Database()
+        journal = Journal.open(place / "j.db", reserve=True, connect=self.database)
         journal.useOutputs(["raw"])
         return journal
+
+    def hasReserve(self, journal: Journal) -> bool:
+        """Whether the journal's reserve is on the disk."""
+        return Reserve(journal.path, MIB).isHeld
 
     def release(self, journal: Journal) -> None:
         """Move the output's cursor to the end."""
@@ -144,7 +155,7 @@ class SmallDiskTests(SynchronousTestCase):
                 for _ in range(3):
                     taken.append(sender.fill())
                     self.look(journal, sender)
-                    self.assertTrue(journal._space.reserve.isHeld)
+                    self.assertTrue(self.hasReserve(journal))
                     self.release(journal)
                     self.assertEqual((journal.octets, journal.read(0, 1)), (0, []))
                 # The rest is for rows, the WAL, and the reserve that lets cursors be
@@ -174,7 +185,7 @@ class SmallDiskTests(SynchronousTestCase):
                 other.unlink()
                 while journal.giveBack():
                     pass
-                self.assertTrue(journal._space.reserve.isHeld)
+                self.assertTrue(self.hasReserve(journal))
                 self.assertGreater(sender.fill(), 5)
                 journal.close()
 
@@ -186,13 +197,11 @@ class SmallDiskTests(SynchronousTestCase):
             other = takeAll(place)
             os.truncate(other, 16 * MIB)
             journal = self.open(place)
-            small = journal._space.budget
+            small = sizes(place)["j.db-reserve"]
             other.unlink()
             for _ in range(3):
                 journal.giveBack()
-            self.assertGreater(journal._space.budget.reserve, 2 * small.reserve)
-            self.assertTrue(journal._space.reserve.isHeld)
-            self.assertGreater(sizes(place)["j.db-reserve"], 2 * small.reserve)
+            self.assertGreater(sizes(place)["j.db-reserve"], 2 * small)
             sender = Sender(journal, 50_000)
             self.assertGreater(sender.fill() * 50_000, 10 * MIB)
             self.release(journal)
@@ -246,9 +255,9 @@ class SmallDiskTests(SynchronousTestCase):
             journal = self.open(place)
             sender = Sender(journal, 20000)
             sender.fill()
-            with mock.patch.object(Journal, "_release", lambda self: None):
-                self.release(journal)
-            journal._db.close()
+            self.database.connection.refused = ("DELETE FROM batch",)
+            self.release(journal)
+            self.database.connection.close()
             journal = self.open(place)
             self.assertGreater(journal.octets, 2 * MIB)
             sender = Sender(journal, 20000)
@@ -278,7 +287,7 @@ class SmallDiskTests(SynchronousTestCase):
             takeAll(place)
             os.truncate(place / "other", MIB * 12 // 10)
             journal = self.open(place)
-            self.assertFalse(journal._space.reserve.isHeld)
+            self.assertFalse(self.hasReserve(journal))
             self.assertRaises(JournalFull, Sender, journal, 1000)
             journal.close()
 
@@ -298,7 +307,8 @@ class GivenBackTests(SynchronousTestCase):
         """
         # Everything is in rows: tests.test_segments has the same for segments.
         inRows = SegmentSizes(commitMin=100 * MIB)
-        journal = Journal.open(self.path, sizes=inRows)
+        database = Database()
+        journal = Journal.open(self.path, sizes=inRows, connect=database)
         self.addCleanup(journal.close)
         journal.useOutputs(["raw"])
         sender = Sender(journal, MIB)
@@ -309,14 +319,14 @@ class GivenBackTests(SynchronousTestCase):
         self.assertTrue(journal.hasSpare)
         steps, kept = 0, 1
         while journal.hasSpare:
-            before = journal._space.fileOctets
+            before = pages(database)
             if not journal.giveBack():
                 # The next round.
                 sender.line = b"between\n"
                 sender.send()
                 kept += 1
             steps += 1
-            self.assertLess(before - journal._space.fileOctets, 9 * MIB)
+            self.assertLess(before - pages(database), 9 * MIB)
             self.assertLess(steps, 100)
         self.assertLess(sum(sizes(self.path.parent).values()), 40 * MIB)
         self.assertLess(self.path.stat().st_size, 24 * MIB)
@@ -325,7 +335,8 @@ class GivenBackTests(SynchronousTestCase):
 
     def test_reusedSpaceIsKept(self) -> None:
         """Space that is needed repeatedly is kept."""
-        journal = Journal.open(self.path)
+        database = Database()
+        journal = Journal.open(self.path, connect=database)
         self.addCleanup(journal.close)
         journal.useOutputs(["raw"])
         sender = Sender(journal, MIB)
@@ -336,7 +347,7 @@ class GivenBackTests(SynchronousTestCase):
             journal.commit([], [Cursor("raw", journal.mark.number, {})])
             while journal.giveBack():
                 pass
-            lengths.append(journal._space.fileOctets)
+            lengths.append(pages(database))
         self.assertEqual(len(set(lengths)), 1, lengths)
 
     def test_olderJournalGivesBack(self) -> None:
@@ -363,14 +374,15 @@ class GivenBackTests(SynchronousTestCase):
         db.close()
         self.path.chmod(0o600)
         self.assertGreater(self.path.stat().st_size, 30 * MIB)
-        journal = Journal.open(self.path)
+        database = Database()
+        journal = Journal.open(self.path, connect=database)
         self.addCleanup(journal.close)
         self.assertLess(self.path.stat().st_size, 4 * MIB)
         self.assertEqual(
             (journal.identity, [b.seq for b in journal.read(0, 10**9)]),
             ("a" * 32, [40]),
         )
-        self.assertEqual(journal._space.ask("auto_vacuum"), 2)
+        self.assertEqual(database.value("PRAGMA auto_vacuum"), 2)
 
 
 class PieceTests(SynchronousTestCase):
@@ -379,9 +391,11 @@ class PieceTests(SynchronousTestCase):
     def setUp(self) -> None:
         directory = Path(self.mktemp()).resolve()
         directory.mkdir(parents=True)
-        self.journal = Journal.open(directory / "j.db")
+        shares = replace(DiskShares.of(available(directory / "j.db")), piece=100_000)
+        self.patch(DiskShares, "of", lambda octets: shares)
+        self.database = Database()
+        self.journal = Journal.open(directory / "j.db", connect=self.database)
         self.addCleanup(self.journal.close)
-        self.journal._space.budget = replace(self.journal._space.budget, piece=100_000)
 
     def deposits(self, grant: StreamLease, count: int) -> list[Deposit]:
         octets = b"x" * 49_999 + b"\n"
@@ -405,17 +419,13 @@ class PieceTests(SynchronousTestCase):
         """
         grant = self.journal.grant("w1", STREAM, 0, 0, "x")
         deposits = self.deposits(grant, 8)
-        db = self.journal._db
-        (pages,) = db.execute("PRAGMA page_count").fetchone()
-        db.execute(f"PRAGMA max_page_count = {pages + 64}")
-        self.journal._segments._mayGrow = lambda octets: False
-        self.assertRaises(JournalFull, self.journal.commit, deposits)
-        some = self.journal.known("w1")[0].offset // 50_000
-        self.assertIn(some, range(1, 8))
-        # Cursors are saved in between, and other clients' deposits are not.
-        self.assertEqual(self.journal.commit([], [Cursor("raw", 0, {})]), [])
-        self.assertRaises(JournalFull, self.journal.commit, deposits)
-        db.execute("PRAGMA max_page_count = 100000")
+        with self.database.full(pages=64):
+            self.assertRaises(JournalFull, self.journal.commit, deposits)
+            some = self.journal.known("w1")[0].offset // 50_000
+            self.assertIn(some, range(1, 8))
+            # Cursors are saved in between, and other clients' deposits are not.
+            self.assertEqual(self.journal.commit([], [Cursor("raw", 0, {})]), [])
+            self.assertRaises(JournalFull, self.journal.commit, deposits)
         batches = self.journal.commit(deposits)
         self.assertEqual([b.seq for b in batches if b is not None], [*range(1, 9)])
         self.assertEqual(len(self.journal.read(0, 10**9)), 8)
@@ -608,15 +618,10 @@ class WaitingTests(MasterTestCase):
         """
         A disk filled by others is reported once, and so is the return of free space.
         """
-        look = self.journal._look
-
-        def nothing() -> None:
-            self.journal.capacity = 0
-
-        self.journal._look = nothing  # type: ignore[method-assign]
-        self.journal.capacity = 0
-        self.journal.hasSpare = True
-        self.patch(self.journal, "_hasSpare", lambda: True)
+        disk = mock.patch("decnet_syslog.journal._space.available", return_value=0)
+        disk.start()
+        self.addCleanup(mock.patch.stopall)
+        self.journal.giveBack()
         said: list[str] = []
         for name in ("error", "info"):
             self.patch(Logger, name, lambda logger, text: said.append(text))
@@ -628,7 +633,7 @@ class WaitingTests(MasterTestCase):
             self.clock.advance(TIDY_S)
         self.assertEqual(len(said), 1, said)
         self.assertIn("no room", str(self.commits.obstacle))
-        self.journal._look = look  # type: ignore[method-assign]
+        disk.stop()
         for _ in range(3):
             self.clock.advance(TIDY_S)
         self.assertEqual((len(said), self.commits.obstacle), (2, None))

@@ -93,7 +93,7 @@ class PositionTests(MasterTestCase):
         committed there.
         """
         before = self.journal.grant("w1", STREAM, 0, 0, "x")
-        self.journal._db.execute("DELETE FROM stream")
+        self.database.rows("DELETE FROM stream")
         mine = self.journal.grant("w2", STREAM, 0, 0, "x")
         self.assertEqual((mine.row, mine.epoch), (before.row, before.epoch))
         self.assertEqual(self.journal.commit([lines(before, 0, b"w1's\n")]), [None])
@@ -112,9 +112,7 @@ class PositionTests(MasterTestCase):
         self.journal.commit([lines(grant, 0, b"a\n"), gap, lines(grant, 9, b"b\n")])
         (known,) = self.journal.known("w1")
         self.assertEqual((known.offset, known.base, known.crc), (11, 9, crc32(b"b\n")))
-        rows = self.journal._db.execute(
-            'SELECT start, "end", reason FROM gap'
-        ).fetchall()
+        rows = self.database.rows('SELECT start, "end", reason FROM gap')
         self.assertEqual(rows, [(2, 9, "lag-cap")])
 
     def test_gapsOfTwoWorkers(self) -> None:
@@ -130,9 +128,7 @@ class PositionTests(MasterTestCase):
             self.journal.commit(
                 [Deposit(who, grants[name], start, at[name], b"", reason="x")]
             )
-        (count,) = self.journal._db.execute(
-            "SELECT count(*) FROM gap WHERE worker = 'w1'"
-        ).fetchone()
+        count = self.database.value("SELECT count(*) FROM gap WHERE worker = 'w1'")
         self.assertLess(count, 20)
 
     def test_knownStreams(self) -> None:
@@ -221,7 +217,7 @@ class BatchTests(MasterTestCase):
                 [], [Cursor(f"output {n}", 0, {"/x": FileLength(1, 2, 3)})]
             )
         for table in ("absent_output", "output_file"):
-            count = self.journal._one(f"SELECT count(DISTINCT output) FROM {table}")
+            count = self.database.value(f"SELECT count(DISTINCT output) FROM {table}")
             self.assertLessEqual(count, ABSENT_MAX + 1)
 
     def test_sequenceSurvivesDeletion(self) -> None:
@@ -241,7 +237,7 @@ class FailureTests(MasterTestCase):
 
     def test_noSpace(self) -> None:
         """Without space nothing is committed, and the next commit can succeed."""
-        with self.fullDisk():
+        with self.database.full():
             grant = self.journal.grant("w1", STREAM, 0, 0, "x")
             deposit = lines(grant, 0, b"a" * 1_000_000 + b"\n")
             self.assertRaises(JournalFull, self.journal.commit, [deposit])
@@ -250,7 +246,7 @@ class FailureTests(MasterTestCase):
 
     def test_brokenDatabase(self) -> None:
         """Any error other than a lack of space ends the journal."""
-        self.journal._db.execute("DROP TABLE batch")
+        self.database.rows("DROP TABLE batch")
         self.assertRaises(JournalFailed, self.journal.commit, [lines(None, 0, b"a\n")])
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from decnet_syslog.journal import _filenames as filenames
 from decnet_syslog.journal import _stored as stored
+from decnet_syslog.journal._gaps import GAPS_KEPT
 from decnet_syslog.journal._promise import JournalBlocked
 from decnet_syslog.journal._sqlite import PAGE_OCTETS, Journal
 from decnet_syslog.journal._stored import (
@@ -57,7 +58,7 @@ class StoredTestCase(MasterTestCase):
 
     def file(self) -> int:
         """The size of the file after a checkpoint of the WAL."""
-        self.journal._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self.database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
         return Path(self.journal.path).stat().st_size
 
     def check(self) -> None:
@@ -93,7 +94,7 @@ class SizeTests(StoredTestCase):
 
     def test_pageSize(self) -> None:
         """A new journal has the page size that the counts assume."""
-        (octets,) = self.journal._db.execute("PRAGMA page_size").fetchone()
+        octets = self.database.value("PRAGMA page_size")
         self.assertEqual(octets, PAGE_OCTETS)
 
     def test_sizeNeverDecreases(self) -> None:
@@ -156,8 +157,7 @@ class NameTests(StoredTestCase):
     """Names are stored once, and counted."""
 
     def names(self) -> int:
-        (count,) = self.journal._db.execute("SELECT count(*) FROM name").fetchone()
-        return int(count)
+        return int(self.database.value("SELECT count(*) FROM name"))
 
     def test_nameIsStoredOnce(self) -> None:
         """A name is stored once, however many streams and batches use it."""
@@ -252,11 +252,13 @@ class NameTests(StoredTestCase):
         self.patch(stored, "NAMES_OCTETS_MAX", 10_000)
         self.patch(filenames, "NAMES_OCTETS_MAX", 10_000)
         self.journal.close()
-        self.journal = Journal.open(self.directory / "listener.db", 4)
+        self.journal = Journal.open(
+            self.directory / "listener.db", 4, connect=self.database
+        )
         self.addCleanup(self.journal.close)
         self.hostile(step, 1000)
         # Gaps have their own budget; everything beyond it counts.
-        room = self.journal._kept._most
+        room = 4 * STREAM_OCTETS + GAPS_KEPT * GAP_OCTETS + 10_000
         backlog = self.journal.octetsOf["w1"]
         self.assertEqual(backlog, self.journal.octets)
         self.assertGreater(backlog, 1000 * 4096 - room)
@@ -271,7 +273,7 @@ class NameTests(StoredTestCase):
         """A transaction that is rolled back leaves no count and no name behind."""
         before = self.counted()
         requests = [OpenRequest("w1", f"{n:032x}", 0, 0, named(n)) for n in range(100)]
-        with self.fullDisk():
+        with self.database.full():
             self.assertRaises(JournalBlocked, self.journal.grants, requests)
             self.assertEqual(self.counted(), before)
         grants = self.journal.grants(requests)

@@ -42,14 +42,16 @@ class FeedTests(MasterTestCase):
             self.clock,
             self.failures.append,
         )
-        self.feed.start()
+        with mock.patch.object(self.commits, "onBatches") as listen:
+            self.feed.start()
+        (self.notify,) = listen.call_args.args
         # The journal's content before: nothing.
         self.thread.run()
 
     def commit(self, *many: bytes) -> bytes:
         """Commit some batches, and notify the feed."""
         batches = self.journal.commit([lines(None, 0, octets) for octets in many])
-        self.feed._committed([batch for batch in batches if batch is not None])
+        self.notify([batch for batch in batches if batch is not None])
         return b"".join(many)
 
     def big(self, count: int) -> list[bytes]:
@@ -58,6 +60,10 @@ class FeedTests(MasterTestCase):
 
     def written(self) -> bytes:
         return self.path.read_bytes()
+
+    def cursor(self) -> int:
+        """The number of the last batch in the saved cursor of the output."""
+        return int(self.database.value("SELECT seq FROM cursor"))
 
     def full(self, times: int) -> mock._patch[mock.MagicMock]:
         """The disk is full for a number of writes."""
@@ -205,9 +211,7 @@ class FeedTests(MasterTestCase):
             self.thread.run()
             self.clock.advance(step)
             self.thread.run()
-            late = max(
-                late, step * (number - self.journal._cursorTable.seqs[self.output.name])
-            )
+            late = max(late, step * (number - self.cursor()))
         self.assertLessEqual(late, behind)
 
     def test_cursorLagWithSlowLines(self) -> None:
@@ -223,8 +227,8 @@ class FeedTests(MasterTestCase):
         When other listeners commit and the feed is only woken, the cursor lags as
         little.
         """
-        with mock.patch.object(self.feed, "_committed", lambda _: self.feed.wake()):
-            self.trickle(1.0)
+        self.notify = lambda _: self.feed.wake()
+        self.trickle(1.0)
 
     def test_singleLineIsSynced(self) -> None:
         """
@@ -236,7 +240,7 @@ class FeedTests(MasterTestCase):
         for _ in range(8):
             self.clock.advance(0.1)
             self.thread.run()
-        self.assertEqual(self.journal._cursorTable.seqs[self.output.name], 1)
+        self.assertEqual(self.cursor(), 1)
         # Only the next check of the files remains.
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 

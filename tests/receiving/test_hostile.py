@@ -171,7 +171,9 @@ class CostTests(ReceptionTestCase):
     def reopen(self, streamsMax: int) -> None:
         """Reopen the journal with a limit on streams, as for --max-files-per-worker."""
         self.journal.close()
-        self.journal = Journal.open(self.journal.path, streamsMax)
+        self.journal = Journal.open(
+            self.journal.path, streamsMax, connect=self.database
+        )
         self.addCleanup(self.journal.close)
 
     def test_oldestStreamsAreForgotten(self) -> None:
@@ -213,7 +215,7 @@ class CostTests(ReceptionTestCase):
         # The second stream is forgotten, then the third: the row is free, and reused
         # for w2.
         self.journal.grant("w1", "e" * 32, 0, 0, "x")
-        self.journal._db.execute("DELETE FROM stream WHERE stream = ?", ("e" * 32,))
+        self.database.rows(f"DELETE FROM stream WHERE stream = '{'e' * 32}'")
         victim = self.journal.grant("w2", STREAM, 0, 0, "x")
         self.assertEqual((victim.row, victim.epoch), (grants[1].row, grants[1].epoch))
         for stolen in (
@@ -223,8 +225,7 @@ class CostTests(ReceptionTestCase):
             self.assertEqual(self.journal.commit([stolen]), [None])
         (known,) = self.journal.known("w2")
         self.assertEqual((known.offset, known.base, known.crc), (0, 0, 0))
-        gaps = self.journal._db.execute("SELECT count(*) FROM gap").fetchone()
-        self.assertEqual(gaps, (0,))
+        self.assertEqual(self.database.value("SELECT count(*) FROM gap"), 0)
         # The state kept in memory for the old grant does not affect it either.
         who = replace(PROVENANCE, worker="w2")
         mine = [Deposit(who, victim, at, at + 2, b"b\n") for at in (0, 2)]
@@ -255,8 +256,7 @@ class CostTests(ReceptionTestCase):
             self.journal.commit(
                 [Deposit(PROVENANCE, grant, number, number + 1, b"", reason="x")]
             )
-        (count,) = self.journal._db.execute("SELECT count(*) FROM gap").fetchone()
-        self.assertLess(count, 26)
+        self.assertLess(self.database.value("SELECT count(*) FROM gap"), 26)
 
 
 class ReconnectTests(ReceptionTestCase):

@@ -536,7 +536,7 @@ class AcknowledgedTests(ReceptionTestCase):
         """
         session, line = self.open()
         big = b"x" * (Limits.pendingPerConnection - 1)
-        with self.fullDisk():
+        with self.database.full():
             session.framesReceived([big])
             session.framesReceived([b"more"])
             self.assertEqual((line.pop(), line.paused), ([], True))

@@ -12,7 +12,6 @@ from dataclasses import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.journal._schema import journalSchema
-from decnet_syslog.journal._sqlite import Journal
 from decnet_syslog.journal._values import Deposit
 from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._rendering import RECORDS
@@ -134,5 +133,5 @@ class RestartTests(MasterTestCase):
             (old.provenance.flagHostnameMismatch, new.provenance.flagHostnameMismatch),
             (False, True),
         )
-        version = Journal._one(self.journal, "PRAGMA user_version")
+        version = self.database.value("PRAGMA user_version")
         self.assertEqual(version, journalSchema().version)
