@@ -18,7 +18,7 @@ from decnet_syslog.journal._values import Deposit, StreamLease
 from decnet_syslog.limits import DEFAULTS, Limits
 from decnet_syslog.receiving._acked import AckedSession, Key
 from decnet_syslog.receiving._flowcontrol import Pause
-from decnet_syslog.wire._control import BYE, ControlLine
+from decnet_syslog.wire import BYE, ControlLine
 from decnet_syslog.wire._record import Provenance
 
 from .databases import Database

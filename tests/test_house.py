@@ -325,7 +325,6 @@ STILL_LONG = {
     "nats/_outbox.py",
     "nats/_service.py",
     "nats/_stream.py",
-    "wire/_control.py",
     "wire/_framing.py",
     "wire/_record.py",
 }

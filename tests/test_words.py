@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import decnet_syslog
 from decnet_syslog.trust._contexts import ForwarderContext
-from decnet_syslog.wire._control import AT, BYE, LAST, OPEN, SKIP, encodeControl
+from decnet_syslog.wire import AT, BYE, LAST, OPEN, SKIP, encodeControl
 
 from .certificates import certificate, worker
 from .doubles import STREAM

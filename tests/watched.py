@@ -28,7 +28,7 @@ from decnet_syslog.monitoring._ready import Ready
 from decnet_syslog.monitoring._site import Facts, makeSite
 from decnet_syslog.outputs._feeds import OutputWriter
 from decnet_syslog.receiving._holding import FREE, Holding
-from decnet_syslog.wire._control import STATE
+from decnet_syslog.wire import STATE
 from decnet_syslog.wire._record import Provenance
 from decnet_syslog.wire._report import ForwarderReport
 

@@ -5,40 +5,10 @@ from typing import TYPE_CHECKING
 from .._lazy import lazily
 
 if TYPE_CHECKING:
-    from ._control import (
-        ACK,
-        AGES_MAX,
-        AT,
-        BEAT,
-        BYE,
-        CLOSE,
-        EMPTY,
-        HELLO,
-        HELLO2,
-        HISTORY,
-        KNOWN,
-        LAG,
-        LAST,
-        LIMIT,
-        LIST,
-        LISTED,
-        MARK,
-        NAMES_OCTETS_MAX,
-        NUMBER_MAX,
-        OPEN,
-        REPORT,
-        RESUME,
-        SEEN,
-        SKIP,
-        STATE,
-        TROUBLE,
-        ControlError,
-        ControlLine,
-        encodeControl,
-        octetsOf,
-        parseControl,
-    )
+    from ._control import ControlError, encodeControl, parseControl
+    from ._delivering import ACK, AT, EMPTY, LAST, SKIP
     from ._diagnosis import diagnose, diagnoseHandshake
+    from ._fields import AGES_MAX, NAMES_OCTETS_MAX, NUMBER_MAX, ControlLine, octetsOf
     from ._framing import (
         MESSAGE_OCTETS_MAX,
         FramingError,
@@ -47,7 +17,9 @@ if TYPE_CHECKING:
         encodeFrames,
     )
     from ._gap import GapRecord, renderGapMessage, renderGapRecord
+    from ._hello import BYE, HELLO, HELLO2, HISTORY, MARK, SEEN
     from ._hostname import firstContradiction
+    from ._opening import CLOSE, KNOWN, LIST, LISTED, OPEN, RESUME
     from ._protocol import OctetCountedReceiver
     from ._proxyheader import ProxyError, ProxyHeader, parseProxyHeader
     from ._record import MISMATCH, Provenance, renderLines, renderRuns
@@ -58,6 +30,7 @@ if TYPE_CHECKING:
         ReportGatherer,
         TooMuch,
     )
+    from ._state import BEAT, LAG, LIMIT, REPORT, STATE, TROUBLE
 
 __all__ = [
     "ACK",
@@ -121,18 +94,18 @@ if not TYPE_CHECKING:
     # A forwarder must not load what only a master needs.
     __getattr__ = lazily(
         __name__,
-        _control=(
-            "ACK AGES_MAX AT BEAT BYE CLOSE ControlError ControlLine EMPTY HELLO "
-            "HELLO2 HISTORY KNOWN LAG LAST LIMIT LIST LISTED MARK NAMES_OCTETS_MAX "
-            "NUMBER_MAX OPEN REPORT RESUME SEEN SKIP STATE TROUBLE encodeControl "
-            "octetsOf parseControl"
-        ),
+        _control="ControlError encodeControl parseControl",
+        _delivering="ACK AT EMPTY LAST SKIP",
         _diagnosis="diagnose diagnoseHandshake",
+        _fields="AGES_MAX ControlLine NAMES_OCTETS_MAX NUMBER_MAX octetsOf",
         _framing="FramingError Lines MESSAGE_OCTETS_MAX Oversize encodeFrames",
         _gap="GapRecord renderGapMessage renderGapRecord",
+        _hello="BYE HELLO HELLO2 HISTORY MARK SEEN",
         _hostname="firstContradiction",
+        _opening="CLOSE KNOWN LIST LISTED OPEN RESUME",
         _protocol="OctetCountedReceiver",
         _proxyheader="ProxyError ProxyHeader parseProxyHeader",
         _record="MISMATCH Provenance renderLines renderRuns",
         _report="ForwarderReport ReportGatherer STATES_MAX TROUBLES_MAX TooMuch",
+        _state="BEAT LAG LIMIT REPORT STATE TROUBLE",
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from twisted.internet.protocol import Protocol
 
-from ._control import ControlError, ControlLine, encodeControl, parseControl
+from ._control import ControlError, encodeControl, parseControl
+from ._fields import ControlLine
 from ._framing import (
     MESSAGE_OCTETS_MAX,
     FrameDecoder,

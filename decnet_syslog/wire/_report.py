@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ._control import BEAT, LAG, REPORT, STATE, TROUBLE
+from ._state import BEAT, LAG, REPORT, STATE, TROUBLE
 
 __all__ = [
     "STATES_MAX",

@@ -41,7 +41,7 @@ from decnet_syslog.trust import _replacement as replacement
 from decnet_syslog.trust import _revocation as revocation
 from decnet_syslog.trust._inforce import InForce
 from decnet_syslog.trust._revocation import Revocations
-from decnet_syslog.wire._control import ACK, RESUME
+from decnet_syslog.wire import ACK, RESUME
 
 __all__ = ["HISTORIES", "MUTANTS", "NO_ROSTER", "Mutant", "Replacement"]
 

@@ -54,7 +54,7 @@ from decnet_syslog.receiving._session import Violation
 from decnet_syslog.sending._acked import AckedSender
 from decnet_syslog.sending._connection import ListenerProtocolError
 from decnet_syslog.sending._counts import Counts
-from decnet_syslog.wire._control import BYE, ControlError, ControlLine, encodeControl
+from decnet_syslog.wire import BYE, ControlError, ControlLine, encodeControl
 from decnet_syslog.wire._framing import FramingError
 from decnet_syslog.wire._protocol import OctetCountedReceiver
 

@@ -41,7 +41,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from decnet_syslog.wire._control import ACK, RESUME, ControlLine
+from decnet_syslog.wire import ACK, RESUME, ControlLine
 
 from . import pipeline
 from .pipeline import End, Master, World, perform

@@ -16,7 +16,7 @@ from decnet_syslog.files import Life, OpenContent
 from decnet_syslog.sending._acked import AckedSender
 from decnet_syslog.sending._connection import ListenerProtocolError
 from decnet_syslog.sending._opening import REFUSED_MAX
-from decnet_syslog.wire._control import (
+from decnet_syslog.wire import (
     ACK,
     HELLO,
     HELLO2,

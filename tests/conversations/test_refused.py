@@ -40,7 +40,7 @@ from decnet_syslog.trust._refusals import (
     toldByAlert,
 )
 from decnet_syslog.trust._roles import OPERATOR_USAGE, Objection
-from decnet_syslog.wire._control import BYE, HELLO, encodeControl
+from decnet_syslog.wire import BYE, HELLO, encodeControl
 
 from ..certificates import CLIENT, SERVER, authority, certificate, key, master, worker
 from ..trust.test_contexts import Client, TLSTestCase, carrying

@@ -23,7 +23,7 @@ from decnet_syslog.receiving._acked import AckedSession
 from decnet_syslog.receiving._assembler import Origin
 from decnet_syslog.receiving._session import Violation
 from decnet_syslog.sending._counts import DIVERGED_MAX, Counts
-from decnet_syslog.wire._control import (
+from decnet_syslog.wire import (
     ACK,
     AT,
     BEAT,

@@ -8,7 +8,7 @@ from decnet_syslog.journal._values import Batch
 from decnet_syslog.outputs._rendering import renderJSON, renderRaw
 from decnet_syslog.receiving._seldom import SELDOM_S, Seldom
 from decnet_syslog.trust._contexts import ForwarderContext
-from decnet_syslog.wire._control import AT, OPEN, encodeControl
+from decnet_syslog.wire import AT, OPEN, encodeControl
 from decnet_syslog.wire._diagnosis import diagnose
 from decnet_syslog.wire._framing import encodeFrames
 

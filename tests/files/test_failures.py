@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.files import RESERVE_OCTETS
 from decnet_syslog.files._finish import KEEP_RETRY_S
-from decnet_syslog.wire._control import BYE
+from decnet_syslog.wire import BYE
 
 from ..campaigns.pipeline import End, World, perform
 from ..tailing import TailTestCase

@@ -20,7 +20,7 @@ from decnet_syslog.journal._listing import (
 )
 from decnet_syslog.journal._promise import JournalBlocked
 from decnet_syslog.journal._values import StreamPosition, cutName
-from decnet_syslog.wire._control import KNOWN, LIST, LISTED, OPEN, encodeControl
+from decnet_syslog.wire import KNOWN, LIST, LISTED, OPEN, encodeControl
 
 from ..doubles import RecordingLine
 from ..receiving.test_reception import ReceptionTestCase

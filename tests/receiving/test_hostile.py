@@ -22,7 +22,7 @@ from decnet_syslog.receiving._assembler import Origin
 from decnet_syslog.receiving._openstreams import NAME_OCTETS_MAX
 from decnet_syslog.receiving._plain import PlainSession
 from decnet_syslog.receiving._session import Violation
-from decnet_syslog.wire._control import (
+from decnet_syslog.wire import (
     ACK,
     AT,
     BYE,

@@ -28,7 +28,7 @@ from decnet_syslog.receiving._keepalive import setTimeouts
 from decnet_syslog.receiving._plain import PlainSession
 from decnet_syslog.receiving._ratelimits import BURST_OCTETS, RateLimiter
 from decnet_syslog.trust._contexts import ForwarderContext
-from decnet_syslog.wire._control import AT, LAST, OPEN, encodeControl
+from decnet_syslog.wire import AT, LAST, OPEN, encodeControl
 
 from ..certificates import worker
 from ..doubles import STREAM, LaterThread, MasterTestCase, RecordingLine

@@ -33,7 +33,7 @@ from decnet_syslog.trust._names import fingerprint
 from decnet_syslog.trust._renewal import Renewal
 from decnet_syslog.trust._revocation import CRL_FILE, makeList
 from decnet_syslog.trust._roles import Objection
-from decnet_syslog.wire._control import AT, OPEN, encodeControl
+from decnet_syslog.wire import AT, OPEN, encodeControl
 
 from ..certificates import authority as testAuthority
 from ..certificates import bundle, certificate, key, master, worker

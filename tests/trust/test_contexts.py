@@ -34,7 +34,7 @@ from decnet_syslog.trust._alpn import (
 from decnet_syslog.trust._bundles import Bundle
 from decnet_syslog.trust._contexts import ForwarderContext, ListenerContext, Refusal
 from decnet_syslog.trust._roles import Objection
-from decnet_syslog.wire._control import AT, BEAT, OPEN, SEEN, encodeControl
+from decnet_syslog.wire import AT, BEAT, OPEN, SEEN, encodeControl
 
 from ..certificates import SERVER, bundle, certificate, key, master, worker
 from ..doubles import STREAM, MasterTestCase

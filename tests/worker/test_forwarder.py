@@ -38,7 +38,7 @@ from decnet_syslog.sending._session import (
     Session,
 )
 from decnet_syslog.sending._window import ACK_TIMEOUT_S
-from decnet_syslog.wire._control import (
+from decnet_syslog.wire import (
     ACK,
     BYE,
     EMPTY,

@@ -26,7 +26,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from decnet_syslog.commands.pair import Process, freePort
 from decnet_syslog.sending._plain import SETTLE_S
-from decnet_syslog.wire._control import ACK, BYE, HELLO, encodeControl
+from decnet_syslog.wire import ACK, BYE, HELLO, encodeControl
 from decnet_syslog.worker import _srv as srv
 from decnet_syslog.worker._failback import PROBE_S, RETURN_S, Failback
 from decnet_syslog.worker._masters import (
