@@ -67,12 +67,12 @@ class Browser(ProcessProtocol):
     @ivar complaints: messages from the pages' consoles and content security policies.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, home: str) -> None:
         self.said = b""
         # The profile has its own short path instead of one below the test's directory:
         # Chromium puts a socket in it, and a socket's path may have at most 107 octets.
         # It also receives files that Chromium would otherwise leave in /tmp.
-        self._directory = tempfile.mkdtemp(prefix="decnet-syslog-browser-")
+        self._directory = home
         self.complaints: list[str] = []
         self.ended: Deferred[None] = Deferred()
         self._octets = bytearray()
@@ -82,8 +82,8 @@ class Browser(ProcessProtocol):
     @classmethod
     def start(cls, program: str) -> Browser:
         """Start Chromium."""
-        browser = cls()
-        home = browser._directory
+        home = tempfile.mkdtemp(prefix="decnet-syslog-browser-")
+        browser = cls(home)
         reactor.spawnProcess(
             browser,
             program,

@@ -345,6 +345,95 @@ class SizeTests(SynchronousTestCase):
         self.assertEqual(found - STILL_LONG, set(), f'divide it, or say "{REASON}"')
 
 
+# The files of tests that use private parts, and why.
+USES_PRIVATE = {
+    "campaigns/mutants.py": "its purpose is to replace single methods by faulty ones",
+    "contracts/test_provenance.py": "it changes the one place that CONTRIBUTING.rst names",
+    "conversations/test_refused.py": "a TLS peer that breaks the protocol: Twisted has none",
+    "homes.py": "os._exit, which the documentation of Python describes",
+    "nats/test_access.py": "nats-py has no other way to let a server announce something",
+}
+
+# Functions that get or replace an attribute by its name.
+_BY_NAME = {"patch", "object", "getattr", "setattr", "hasattr", "delattr"}
+
+
+def _isPrivate(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+def _isOwn(node: ast.expr) -> bool:
+    """Whether an expression is the object whose method this is."""
+    if isinstance(node, ast.Call):
+        node = node.func
+        return isinstance(node, ast.Name) and node.id == "super"
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
+def privateUses(tree: ast.AST) -> Iterator[str]:
+    """The private names of other objects and modules that some code uses."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            if _isPrivate(node.attr) and not _isOwn(node.value):
+                yield f"{node.lineno}: {node.attr}"
+        elif isinstance(node, ast.Call):
+            called = node.func
+            name = getattr(called, "attr", getattr(called, "id", None))
+            if name in _BY_NAME and not (node.args and _isOwn(node.args[0])):
+                for argument in node.args[:2]:
+                    if isinstance(argument, ast.Constant):
+                        text = str(argument.value).rpartition(".")[2]
+                        if _isPrivate(text):
+                            yield f"{node.lineno}: {text}"
+        elif isinstance(node, ast.ImportFrom):
+            place = PACKAGE.parent.joinpath(*(node.module or "").split("."))
+            for alias in node.names:
+                isModule = place.joinpath(f"{alias.name}.py").exists()
+                isOurs = PACKAGE in (place, *place.parents)
+                if _isPrivate(alias.name) and isOurs and not isModule:
+                    yield f"{node.lineno}: {alias.name}"
+
+
+class PrivateTests(SynchronousTestCase):
+    """Tests see what users and other objects see."""
+
+    def test_privateUsesAreFound(self) -> None:
+        """Each way to use a private name is found, and a class's own names are not."""
+        for code in (
+            "made._db.execute(x)",
+            "self.journal._db",
+            "made()._db = 1",
+            "self.patch(made, '_look', x)",
+            "mock.patch.object(made, '_look')",
+            "mock.patch('decnet_syslog.wire._record._look')",
+            "getattr(made, '_look')",
+            "from decnet_syslog.wire._record import _look",
+        ):
+            self.assertEqual(len(list(privateUses(ast.parse(code)))), 1, code)
+        for code in (
+            "self._db",
+            "super()._db()",
+            "made.__class__",
+            "self.patch(made, 'look', x)",
+            "mock.patch('decnet_syslog.wire._record.look')",
+            "from decnet_syslog.wire import _record",
+        ):
+            self.assertEqual(list(privateUses(ast.parse(code))), [], code)
+
+    def test_testsUseNothingPrivate(self) -> None:
+        """Tests use no private name of another object, except where the list says why."""
+        here = Path(__file__).parent
+        found: dict[str, list[str]] = {}
+        for path in sorted(here.rglob("*.py")):
+            uses = list(privateUses(ast.parse(path.read_text("utf-8"))))
+            if uses:
+                found[path.relative_to(here).as_posix()] = uses
+        self.assertEqual(
+            {name: uses for name, uses in found.items() if name not in USES_PRIVATE}, {}
+        )
+        self.assertEqual(USES_PRIVATE.keys() - found.keys(), set())
+
+
 class DescriptionTests(SynchronousTestCase):
     """The descriptions of the tests."""
 

@@ -270,7 +270,7 @@ class WitnessTests(SynchronousTestCase):
         self.output = directory / "master.json"
         self.log = directory / "decnet.log"
         self.witness = Witness(self.log, self.output)
-        self.addCleanup(self.witness._log.close)
+        self.addCleanup(self.witness.close)
         for _ in range(3):
             self.witness.write()
         self.lines = self.log.read_text().splitlines()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache, partial
 from typing import Any
+from urllib.request import OpenerDirector
 
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
@@ -78,8 +79,11 @@ class StatusTestCase(SynchronousTestCase):
 
     def serve(self, facts: Callable[[], Any]) -> None:
         """Answer with these facts."""
-        # The same way as over the network: some values change in JSON.
-        self.patch(status, "_fetch", lambda *_: json.loads(json.dumps(facts())))
+        self.patch(
+            OpenerDirector,
+            "open",
+            lambda *_, **__: io.BytesIO(json.dumps(facts()).encode()),
+        )
 
     def status(self, *words: str) -> tuple[object, str]:
         """The exit status, and everything that was printed."""

@@ -219,7 +219,7 @@ class FileAgeTests(SynchronousTestCase):
                 content.acknowledged.offset = content.position = offset
                 content.unfinished = content.size if offset == content.size else -1
                 state.note(float(now), 0.0)
-                self.assertLessEqual(len(state._notes), NOTES_MAX)
+                self.assertLessEqual(state.notes, NOTES_MAX)
                 self.compare(state, now, written)
 
     def compare(

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from decnet_syslog import hotpath
+from decnet_syslog.hotpath._functions import Renderer
 from decnet_syslog.sending._encoding import encodeLines, encodePlain
 from decnet_syslog.wire import _framing as framing
-from decnet_syslog.wire import _record as record
 from decnet_syslog.wire._framing import FrameDecoder, FramingError, Lines, Oversize
 from decnet_syslog.wire._record import Provenance, renderLines, renderRuns
 from fuzz.hotpath import findCompiler, fuzz
@@ -212,12 +212,19 @@ class RecordsTests(CompiledTestCase):
     def taken(self, many: list[bytes]) -> int:
         """The number of lines that compiled code renders."""
         block = b"".join([line + b"\n" for line in many])
-        with (
-            using(self.compiled),
-            mock.patch.object(record, "_render", side_effect=record._render) as python,
-        ):
+        counts: list[int] = []
+        records = Renderer.records
+
+        def counted(
+            renderer: Renderer, lines: bytes, at: int
+        ) -> tuple[bytes, int, int]:
+            made = records(renderer, lines, at)
+            counts.append(made[1])
+            return made
+
+        with using(self.compiled), mock.patch.object(Renderer, "records", counted):
             b"".join(renderLines(block, WHO, 0))
-        return len(many) - sum(len(call.args[0]) for call in python.call_args_list)
+        return sum(counts)
 
     def test_linesAreCompiled(self) -> None:
         """

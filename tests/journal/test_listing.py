@@ -22,7 +22,7 @@ from decnet_syslog.journal._promise import JournalBlocked
 from decnet_syslog.journal._values import StreamPosition, cutName
 from decnet_syslog.wire import KNOWN, LIST, LISTED, OPEN, encodeControl
 
-from ..doubles import RecordingLine
+from ..doubles import STREAM, RecordingLine
 from ..receiving.test_reception import ReceptionTestCase
 
 
@@ -213,7 +213,7 @@ class ListingsTests(SynchronousTestCase):
         After the journal fails to produce a list, the next one is still requested.
         """
         results = [fail(JournalBlocked("away")), succeed(known(3)), succeed(None)]
-        self.patch(self.listings, "_perform", lambda call: results.pop(0))
+        self.listings = Listings(lambda call: results.pop(0), self.clock)
         first, second, third = (self.begin("w1", 3) for _ in range(3))
         self.turns()
         self.assertEqual(len(first.failures), 1)
@@ -266,10 +266,14 @@ class AnswerTests(ReceptionTestCase):
 
     def test_refusedPeerGetsReason(self) -> None:
         """A peer that is closed for lack of memory gets the reason."""
+        self.patch(listing, "HELD_OCTETS_MAX", 0)
+        opening, _ = self.connect()
+        opening.controlReceived(OPEN(STREAM, 0, 0, "x"))
         asking, line = self.connect()
         line.isRead = False
         asking.controlReceived(LIST())
-        asking._listingRefused()
+        self.assertEqual(line.byes, [])
+        self.connect()[0].controlReceived(LIST())
         (bye,) = line.byes
         self.assertEqual(bye.code, "limit")
         self.assertIn("LIST", bye.text)

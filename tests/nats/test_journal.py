@@ -88,6 +88,10 @@ class SingleTestCase(NatsTestCase):
         """Call JetStream's API as an operator would."""
         return journal.bus.run(journal.bus.api(verb, **members))
 
+    def consumers(self, journal: JetStreamJournal) -> list[str]:
+        """The names of the stream's consumers."""
+        return list(self.api(journal, "CONSUMER.NAMES.decnet")["consumers"])
+
     def counts(self, journal: JetStreamJournal) -> dict[str, int]:
         """The number of messages per subject, without the eras."""
         info = self.api(journal, "STREAM.INFO.decnet", subjects_filter=">")
@@ -511,7 +515,7 @@ class ReaderTests(SingleTestCase):
         journal.commit([lines(None, 0, b"0\n")])
         (first,) = journal.read(0, MUCH)
         journal.commit([lines(None, 0, b"1\n")])
-        (consumer,) = journal._reader._consumers.values()
+        (consumer,) = self.consumers(journal)
         journal.bus.run(journal.stream.fetch(consumer, MUCH, 10))
         self.assertEqual(octets(journal, first.seq), [b"1\n"])
 
@@ -655,7 +659,8 @@ class WentBackTests(SingleTestCase):
         after = writer.useOutputs(["a"])["a"].seq
         (*_, last) = writer.read(after, MUCH)
         self.api(writer, "STREAM.MSG.DELETE.decnet", seq=2)
-        writer._reader._consumers.clear()
+        for consumer in self.consumers(writer):
+            self.api(writer, f"CONSUMER.DELETE.decnet.{consumer}")
         self.assertEqual(writer.read(last.seq, MUCH), [])
         self.api(writer, "STREAM.DELETE.decnet")
         self.accept(b"x\n", b"y\n", b"z\n")

@@ -5,8 +5,10 @@ that it has written, but only if a checksum proves that they are the same.
 
 from __future__ import annotations
 
+import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -477,9 +479,8 @@ class ProvingTests(ProvingTestCase):
         If an older version has stored no checksums, the lines are written and reported.
         """
         self.lose()
-        state = OutputState.open(self.path)
-        state._db.execute("UPDATE written SET base = NULL, crc = NULL")
-        state.close()
+        with closing(sqlite3.connect(self.path)) as db, db:
+            db.execute("UPDATE written SET base = NULL, crc = NULL")
         self.sendAndLeave("w1", *ONE)
         found: list[bytes] = []
         said = self.repeated(lambda: found.extend(self.write()))

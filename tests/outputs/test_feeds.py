@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from unittest import mock
 
 from twisted.internet.defer import Deferred, succeed
@@ -65,7 +66,7 @@ class FeedTests(MasterTestCase):
         """The number of the last batch in the saved cursor of the output."""
         return int(self.database.value("SELECT seq FROM cursor"))
 
-    def full(self, times: int) -> mock._patch[mock.MagicMock]:
+    def full(self, times: int) -> AbstractContextManager[mock.MagicMock]:
         """The disk is full for a number of writes."""
         real = self.output.apply
         left = iter(range(times))

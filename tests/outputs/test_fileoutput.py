@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import gzip
 import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -17,6 +19,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.errors import UserError
 from decnet_syslog.journal._values import Batch, Cursor, FileLength
+from decnet_syslog.outputs import _deleted as outputdeleted
+from decnet_syslog.outputs._deleted import MOVING_S
 from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._options import OUTPUT_EVENTS
 from decnet_syslog.outputs._rendering import RAW, renderRaw
@@ -31,7 +35,7 @@ def batch(seq: int, octets: bytes, worker: str = "w1") -> Batch:
     return Batch(seq, provenance, None, 0, 0, 0, octets, None, None)
 
 
-def booted() -> mock._patch[mock.MagicMock]:
+def booted() -> AbstractContextManager[mock.MagicMock]:
     """The machine was rebooted since the files were last written."""
     return mock.patch("decnet_syslog.outputs._file.bootId", return_value="another boot")
 
@@ -41,7 +45,17 @@ class OutputTestCase(SynchronousTestCase):
 
     template = "master.log"
 
+    passed = 0.0
+
+    def longAgo(self, seconds: float = 5 * MOVING_S) -> None:
+        """Let time pass for the files, as if everything so far had happened long ago."""
+        self.passed += seconds
+
     def setUp(self) -> None:
+        clock = SimpleNamespace(
+            monotonic=lambda: time.monotonic() + self.passed, time=time.time
+        )
+        self.patch(outputdeleted, "time", clock)
         self.directory = Path(self.mktemp()).resolve()
         self.directory.mkdir(parents=True)
         self.path = self.directory / "master.log"
@@ -461,8 +475,7 @@ class WorkerFileTests(OutputTestCase):
         """See L{placeTaken}."""
 
         def compress(path: Path) -> None:
-            for file in self.output.files.open.values():
-                file._sizes._noted.clear()
+            self.longAgo()
             packed = Path(f"{path}.{self.output.seq}.gz")
             packed.write_bytes(gzip.compress(path.read_bytes()))
             path.unlink()

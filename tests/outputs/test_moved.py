@@ -26,6 +26,7 @@ from decnet_syslog.durable import StorageFailed
 from decnet_syslog.errors import UserError
 from decnet_syslog.journal._values import Absence, Batch, Cursor
 from decnet_syslog.outputs import _deleted as outputdeleted
+from decnet_syslog.outputs._deleted import COPYING_S
 from decnet_syslog.outputs._file import OutputFile
 from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._rendering import RAW
@@ -75,11 +76,6 @@ class MovedTestCase(OutputTestCase):
         self.written: list[Batch] = []
         self.moves = 0
         self.longAgo()
-
-    def longAgo(self) -> None:
-        """Backdate the files: everything was written long before the next operation."""
-        for file in self.output.files.open.values():
-            file._sizes._noted.clear()
 
     def batches(self, count: int = 1, lines: int = 3) -> list[Batch]:
         made = []
@@ -555,9 +551,8 @@ class DeletedWhileWrittenTests(MovedTestCase):
             self.send(*self.batches(2))
         self.save(self.output.checkFiles() or self.output.sync())
         self.requireWatch()
-        with mock.patch.object(outputdeleted, "COPYING_S", -1.0):
-            # Readers from before the watch have closed the file since.
-            self.output.files.open[str(self.path)]._sizes._forget()
+        # Readers from before the watch have closed the file since.
+        self.longAgo(COPYING_S + 1.0)
         self.send(*self.batches())
         self.toAnotherDisk()
         self.send(*self.batches())

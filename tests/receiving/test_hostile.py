@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, cast
 from zlib import crc32
 
-from twisted.internet.defer import Deferred, execute, fail
+from twisted.internet.defer import Deferred, fail
 
 from decnet_syslog.journal import _gaps as gaps
 from decnet_syslog.journal import _grantqueue as grantqueue
@@ -280,16 +280,16 @@ class ReconnectTests(ReceptionTestCase):
         Lines of a closed connection do not wait for disk space: the worker sends them
         again.
         """
-        thread = self.journalThread
-        thread.isHeld = True
-        self.commits._busy = self.commits.backpressure.isFull = True
-        for number in range(100):
-            session, _ = self.connect()
-            session.opened.add(("w1", STREAM, number))
-            session._gather(500_000)
-            session.connectionLost()
-        self.assertEqual(self.commits.pendingOctets, 0)
-        self.assertLess(self.commits.pendingOctets, Limits.pending)
+        sessions = [self.open(stream=f"{number:032x}")[0] for number in range(100)]
+        with self.database.full():
+            sessions[0].framesReceived([b"x" * 250_000])
+            self.assertTrue(self.commits.full)
+            waiting = self.commits.pendingOctets
+            for session in sessions[1:]:
+                session.framesReceived([b"x" * 250_000])
+                self.assertGreater(self.commits.pendingOctets, waiting + 250_000)
+                session.connectionLost()
+                self.assertEqual(self.commits.pendingOctets, waiting)
 
     def test_orderBehindRetry(self) -> None:
         """A commit that waits for space stays ahead of a newer connection's commit."""
@@ -298,18 +298,23 @@ class ReconnectTests(ReceptionTestCase):
         def thread(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
             if full[0] and function == self.journal.commit:
                 return fail(JournalFull("no space"))
-            return execute(function, *arguments)
+            return self.journalThread(function, *arguments)
 
         self.openCommits(thread)
         old, _ = self.connect()
         old.controlReceived(OPEN(STREAM, 0, 0, "app.log"))
         old.controlReceived(OPEN(STREAM, 1, 0, "app.log"))
-        full[0] = self.commits._busy = True
+        # Both wait for a commit that is in progress when the disk becomes full.
+        self.journalThread.isHeld = True
+        other, _ = self.plain()
+        other.framesReceived([b"first"])
         old.controlReceived(AT(STREAM, 0, 0))
         old.framesReceived([b"older"])
         old.controlReceived(AT(STREAM, 1, 0))
         old.framesReceived([b"newer"])
-        self.commits._commit()
+        full[0] = True
+        self.journalThread.run()
+        self.journalThread.isHeld = False
         self.assertTrue(self.commits.full)
         new, line = self.connect()
         new.controlReceived(OPEN(STREAM, 0, 0, "app.log"))
@@ -318,7 +323,7 @@ class ReconnectTests(ReceptionTestCase):
         self.clock.advance(1)
         (resume,) = line.pop()
         self.assertEqual(getattr(resume, "offset", None), 6)
-        self.assertEqual(self.stored(), b"older\nnewer\n")
+        self.assertEqual(self.stored(), b"first\nolder\nnewer\n")
 
     def test_abandonedGrants(self) -> None:
         """Grants whose connection is gone are not made, however many were requested."""

@@ -102,15 +102,12 @@ class AcknowledgedTests(ReceptionTestCase):
         """
         bad, badLine = self.open(stream=OTHER)
         good, goodLine = self.open()
-        for session in (bad, good):
-            session._paused = True
-            self.commits.waitForRoom(session)
+        self.journalThread.isHeld = True
+        for session, line in ((bad, badLine), (good, goodLine)):
+            session.framesReceived([b"x" * Limits.pendingPerConnection])
+            self.assertTrue(line.paused)
         self.patch(badLine, "resume", lambda why: 1 / 0)
-        goodLine.paused = True
-        other, _ = self.connect("w2")
-        other.controlReceived(OPEN(STREAM, 0, 0, "x"))
-        other.controlReceived(AT(STREAM, 0, 0))
-        other.framesReceived([b"x"])
+        self.journalThread.run()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual([bye.code for bye in badLine.byes], ["error"])
         self.assertFalse(goodLine.paused)

@@ -14,7 +14,7 @@ from pathlib import Path
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.commands.pair import _TWISTD, LocalCluster
+from decnet_syslog.commands.pair import LocalCluster, Process
 from decnet_syslog.trust._bundles import Bundle
 from decnet_syslog.trust._openssl import CONFIGURATION, TICKETS_SENT, merged
 
@@ -173,7 +173,7 @@ class ListenerTests(PairTestCase):
     """A listener as a process."""
 
     def listener(
-        self, *twistd: str, code: str = _TWISTD
+        self, *twistd: str, code: str = Process.code
     ) -> tuple[LocalCluster, Papers]:
         pair = self.pair()
         pair.listener.arguments = [*twistd, *pair.listener.arguments]
@@ -206,7 +206,7 @@ class ListenerTests(PairTestCase):
 
     def test_opensslLoadedEarlier(self) -> None:
         """If OpenSSL was loaded earlier, the listener logs the remedy."""
-        code = f"import cryptography.x509\n{_TWISTD}"
+        code = f"import cryptography.x509\n{Process.code}"
         pair, papers = self.listener(code=code)
         self.assertGreater(self.behindHandshake(pair, papers), 0)
         self.assertIn(TICKETS_SENT, pair.listener.output())

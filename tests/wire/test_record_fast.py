@@ -6,7 +6,9 @@ definition.
 from __future__ import annotations
 
 import json
-import sys
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from unittest import mock
 
@@ -14,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from decnet_syslog.wire import _decnet as decnet
 from decnet_syslog.wire import _record as room
 from decnet_syslog.wire._record import Provenance, record
 
@@ -81,6 +84,16 @@ MARKING = [
 ]
 
 
+@contextmanager
+def traced() -> Iterator[Callable[[], int]]:
+    """Gives a function for the octets of memory that were taken and not given back."""
+    tracemalloc.start()
+    try:
+        yield lambda: tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+
 def exactly(many: list[bytes], start: int | None, who: Provenance = WHO) -> bytes:
     """The records of messages by the definition."""
     made = []
@@ -107,9 +120,9 @@ class CommonTests(SynchronousTestCase):
 
     def uncommon(self, many: list[bytes]) -> int:
         """The number of messages that take the exact path."""
-        with mock.patch.object(room, "_exact", side_effect=room._exact) as exact:
+        with mock.patch.object(room, "read", side_effect=decnet.read) as read:
             b"".join(room.renderRuns(many, WHO, 0))
-            return exact.call_count
+            return read.call_count
 
     def test_linesAreCommon(self) -> None:
         """
@@ -165,18 +178,21 @@ class CommonTests(SynchronousTestCase):
 
     def test_cachesAreBounded(self) -> None:
         """The caches forget the oldest of many new values, and keep no long ones."""
-        room._shapes.clear()
-        room._seconds.clear()
-        with mock.patch.object(room, "KNOWN_MAX", 8):
-            for number in range(50):
-                line = LINES[0].replace(b"decky04", b"decky%d" % number)
-                self.check([line.replace(b":00:00.", b":00:%02d." % number)])
-                self.assertLessEqual(len(room._shapes), 8)
-                self.assertLessEqual(len(room._seconds), 8)
-        known = len(room._shapes)
-        long = [b"n" * 2000, b"n" * 100_000]
-        self.check([LINES[0].replace(b"user", name) for name in long])
-        self.check([LINES[0].replace(b"decky04", name) for name in long])
-        self.assertEqual(self.uncommon([LINES[0].replace(b"user", long[0])]), 0)
-        self.assertLessEqual(len(room._shapes), known + 1)
-        self.assertLess(max(sys.getsizeof(key[0]) for key in room._shapes), 2000)
+        line, second = LINES[0], LINES[0].index(b":00:00.") + 4
+        self.patch(room, "KNOWN_MAX", 8)
+        many = [
+            line[:second] + b"%02d" % (number % 60) + line[second + 2 :]
+            for number in range(5000)
+        ]
+        many = [
+            text.replace(b"decky04", b"decky%d" % number)
+            for number, text in enumerate(many)
+        ]
+        long = [line.replace(b"decky04", b"n" * 50_000 + b"%d" % n) for n in range(100)]
+        for lines in (many, long):
+            self.check(lines[:8])
+            with traced() as kept:
+                for text in lines:
+                    b"".join(room.renderRuns([text], WHO, 0))
+                self.assertLess(kept(), 100_000)
+        self.assertEqual(self.uncommon([line, *many, *long]), 0)

@@ -16,7 +16,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from decnet_syslog.files import StateStore
-from decnet_syslog.files import _decnetoffset as decnetoffset
 from decnet_syslog.worker._stateopening import openState
 
 # Another process: within one process, SQLite's locks would not conflict.
@@ -135,8 +134,7 @@ class OpenStateTests(SynchronousTestCase):
         self.addCleanup(holder.stdout.close)
         self.addCleanup(holder.stdin.close)
         self.assertEqual(holder.stdout.readline(), b"open\n")
-        with mock.patch.object(
-            decnetoffset, "_open", side_effect=AssertionError("waits for the lock")
-        ):
+        waits = AssertionError("waits for the lock")
+        with mock.patch("sqlite3.connect", side_effect=waits):
             self.assertEqual(self.open().legacyOffset(), None)
         self.assertEqual(self.said, [])

@@ -81,7 +81,7 @@ def _renegotiated(attack: Attack) -> str:
     if not peer.tls.renegotiate():
         return "not asked"
     try:
-        peer._try(peer.tls.do_handshake, 5.0)
+        peer.handshake(5.0)
     except (SSL.Error, ConnectionError):
         return "not renegotiated"
     return "renegotiated"

@@ -154,12 +154,20 @@ class TLSPeer(Peer):
             self.tls.set_session(session)
         self.tls.set_connect_state()
         try:
-            self._try(self.tls.do_handshake, PATIENCE_S)
+            self.handshake(PATIENCE_S)
         except BaseException:
             self.socket.close()
             raise
         self.acked = self.tls.get_alpn_proto_negotiated() == DELIVERY_PROTOCOL
         self._lines = b""
+
+    def handshake(self, seconds: float) -> None:
+        """
+        Complete the handshake, also a second one.
+
+        @raise TimeoutError: the listener does not answer.
+        """
+        self._try(self.tls.do_handshake, seconds)
 
     def push(self, octets: bytes) -> int:
         """Send as many octets as possible without waiting. Returns their number."""

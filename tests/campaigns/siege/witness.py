@@ -72,6 +72,11 @@ class Witness:
         self._last = -1
         self.seen = Seen()
 
+    def close(self) -> None:
+        """Close the files."""
+        self._log.close()
+        self.waits.close()
+
     def write(self) -> None:
         """Write a line."""
         line = b"<134>1 2026-04-18T00:00:00Z %s ssh - login - %d %d\n"
