@@ -16,6 +16,11 @@ from decnet_syslog.journal._groupcommit import GroupCommit
 from decnet_syslog.journal._sqlite import Journal
 from decnet_syslog.journal._values import Deposit, StreamLease
 from decnet_syslog.limits import DEFAULTS, Limits
+from decnet_syslog.outputs._feeds import OutputWriter
+from decnet_syslog.outputs._fileoutput import FileOutput
+from decnet_syslog.outputs._interfaces import Events
+from decnet_syslog.outputs._paths import OutputPaths
+from decnet_syslog.outputs._rendering import RAW, Format
 from decnet_syslog.receiving._acked import AckedSession, Key
 from decnet_syslog.receiving._flowcontrol import Pause
 from decnet_syslog.wire import BYE, ControlLine
@@ -137,6 +142,19 @@ class KnowsOwners:
             del self.of[stream]
 
 
+def makeOutput(
+    test: SynchronousTestCase,
+    path: Path | str,
+    format: Format = RAW,
+    events: Events = lambda name, **facts: None,
+    paths: OutputPaths | None = None,
+) -> FileOutput:
+    """An output that is not started yet. The end of the test closes it."""
+    output = FileOutput(format, str(path), events, paths)
+    test.addCleanup(output.close)
+    return output
+
+
 class MasterTestCase(SynchronousTestCase):
     """
     A journal in its own directory, a group commit on top of it, and a clock.
@@ -180,6 +198,23 @@ class MasterTestCase(SynchronousTestCase):
             spacing=spacing,
             ackSpacing=ackSpacing,
             now=lambda: NOW,
+        )
+
+    def openOutput(self, path: Path, format: Format = RAW) -> FileOutput:
+        """Start an output with the cursor that the journal has for it."""
+        output = makeOutput(self, path, format)
+        output.start(self.journal.useOutputs([output.name])[output.name])
+        return output
+
+    def makeWriter(self, output: FileOutput, thread: LaterThread) -> OutputWriter:
+        """A writer from the journal to an output, with a thread that the test steps."""
+        return OutputWriter(
+            output,
+            self.journal,
+            self.commits,
+            thread,
+            self.clock,
+            self.failures.append,
         )
 
     def restart(self) -> None:

@@ -27,9 +27,6 @@ from decnet_syslog.notify import (
     adoptedSockets,
     managed,
 )
-from decnet_syslog.outputs._feeds import OutputWriter
-from decnet_syslog.outputs._fileoutput import FileOutput
-from decnet_syslog.outputs._rendering import RAW
 
 from .doubles import LaterThread, MasterTestCase
 from .peers import PairTestCase, requirePeer
@@ -263,17 +260,8 @@ class ProgressTests(MasterTestCase):
     def openListener(self) -> None:
         """A group commit and a feed, each with a thread stepped by the test."""
         self.restart()
-        output = FileOutput(RAW, str(self.directory / "out"), lambda *a, **k: None)
-        output.start(self.journal.useOutputs([output.name])[output.name])
-        self.addCleanup(output.close)
-        self.feed = OutputWriter(
-            output,
-            self.journal,
-            self.commits,
-            self.outputThread,
-            self.clock,
-            self.failures.append,
-        )
+        output = self.openOutput(self.directory / "out")
+        self.feed = self.makeWriter(output, self.outputThread)
         self.feed.start()
         self.run_()
         clock = ReactorClock()

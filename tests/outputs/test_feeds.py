@@ -18,9 +18,7 @@ from decnet_syslog.errors import UserError
 from decnet_syslog.journal._promise import JournalBlocked
 from decnet_syslog.journal._values import Batch, Cursor
 from decnet_syslog.outputs._backlog import APPLY_COST
-from decnet_syslog.outputs._feeds import BLOCKED_RETRY_S, SYNC_DELAY_S, OutputWriter
-from decnet_syslog.outputs._fileoutput import FileOutput
-from decnet_syslog.outputs._rendering import RAW
+from decnet_syslog.outputs._feeds import BLOCKED_RETRY_S, SYNC_DELAY_S
 
 from ..doubles import LaterThread, MasterTestCase, lines
 
@@ -31,18 +29,9 @@ class FeedTests(MasterTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.path = self.directory / "master.log"
-        self.output = FileOutput(RAW, str(self.path), lambda *_, **__: None)
-        self.output.start(self.journal.useOutputs([self.output.name])[self.output.name])
-        self.addCleanup(self.output.close)
+        self.output = self.openOutput(self.path)
         self.thread = LaterThread()
-        self.feed = OutputWriter(
-            self.output,
-            self.journal,
-            self.commits,
-            self.thread,
-            self.clock,
-            self.failures.append,
-        )
+        self.feed = self.makeWriter(self.output, self.thread)
         with mock.patch.object(self.commits, "onBatches") as listen:
             self.feed.start()
         (self.notify,) = listen.call_args.args

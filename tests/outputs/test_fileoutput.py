@@ -21,10 +21,11 @@ from decnet_syslog.errors import UserError
 from decnet_syslog.journal._values import Batch, Cursor, FileLength
 from decnet_syslog.outputs import _deleted as outputdeleted
 from decnet_syslog.outputs._deleted import MOVING_S
-from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._options import OUTPUT_EVENTS
 from decnet_syslog.outputs._rendering import RAW, renderRaw
 from decnet_syslog.wire._record import Provenance
+
+from ..doubles import makeOutput
 
 
 def batch(seq: int, octets: bytes, worker: str = "w1") -> Batch:
@@ -65,10 +66,9 @@ class OutputTestCase(SynchronousTestCase):
 
     def start(self) -> None:
         """Start the output with the saved cursor."""
-        path = str(self.directory / self.template)
-        self.output = FileOutput(RAW, path, self.event)
+        path = self.directory / self.template
+        self.output = makeOutput(self, path, RAW, self.event)
         self.output.start(self.cursor)
-        self.addCleanup(self.output.close)
 
     def event(self, name: str, **facts: Any) -> None:
         # There is a log text for each event, and its fields are present.
@@ -507,7 +507,7 @@ class PlantedTests(OutputTestCase):
         """A symbolic link is refused."""
         path = self.directory / "planted.log"
         path.symlink_to(self.directory / "target")
-        output = FileOutput(RAW, str(path), self.event)
+        output = makeOutput(self, path)
         self.assertRaises(UserError, output.start, Cursor("", 0, {}))
         self.assertFalse((self.directory / "target").exists())
 
@@ -515,7 +515,7 @@ class PlantedTests(OutputTestCase):
         """A FIFO is refused without waiting for a reader."""
         path = self.directory / "pipe.log"
         os.mkfifo(path)
-        output = FileOutput(RAW, str(path), self.event)
+        output = makeOutput(self, path)
         self.assertRaises(UserError, output.start, Cursor("", 0, {}))
 
 

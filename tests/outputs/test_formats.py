@@ -22,6 +22,7 @@ from decnet_syslog.outputs._paths import WrongKind
 from decnet_syslog.outputs._process import RemoteOutput
 from decnet_syslog.outputs._rendering import RAW, RECORDS, otherOf, renderJSON
 
+from ..doubles import makeOutput
 from .test_fileoutput import batch
 
 NATS = "--journal=nats://127.0.0.1"
@@ -161,7 +162,7 @@ class ThirdFormatTests(SynchronousTestCase):
                 paths = makeOutputs(options, ListenerLock(self.home / "lock"), [])
                 # The child of a RemoteOutput does not know the third format.
                 format = next(f for f in FORMATS.values() if f.option == other)
-                output = FileOutput(format, paths[0].path, lambda *_, **__: None)
+                output = makeOutput(self, paths[0].path, format)
                 error = self.assertRaises(WrongKind, output.start, Cursor("", 0, {}))
                 for named in (option, other):
                     self.assertIn(f"--{named}-path", str(error))

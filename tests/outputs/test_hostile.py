@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 
 from decnet_syslog.journal._values import Cursor, Deposit
-from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._paths import REFUSED, OutputPaths
 from decnet_syslog.outputs._rendering import RAW, RECORDS
 from decnet_syslog.wire._record import Provenance
 
-from ..doubles import STREAM, MasterTestCase
+from ..doubles import STREAM, MasterTestCase, makeOutput
 from .test_fileoutput import OutputTestCase, batch
 
 
@@ -126,13 +125,7 @@ class RenamedTests(MasterTestCase):
         """
         path = self.directory / "master.json"
 
-        def output() -> FileOutput:
-            made = FileOutput(RECORDS, str(path), lambda name, **facts: None)
-            made.start(self.journal.useOutputs([made.name])[made.name])
-            self.addCleanup(made.close)
-            return made
-
-        first = output()
+        first = self.openOutput(path, RECORDS)
         deposits = []
         for worker, stream, name in (("evil", STREAM, "/a"), ("good", "7" * 32, "/b")):
             grant = self.journal.grant(worker, stream, 0, 0, name)
@@ -144,7 +137,7 @@ class RenamedTests(MasterTestCase):
         while (barrier := first.apply(batches)) is not None:
             self.journal.commit([], [barrier])
         self.restart()
-        second = output()
+        second = self.openOutput(path, RECORDS)
         self.journal.grant("evil", STREAM, 0, 0, "/another")
         again = self.journal.read(second.seq, 10**6)
         while (barrier := second.apply(again)) is not None:
@@ -160,17 +153,14 @@ class NameTests(OutputTestCase):
 
     def start(self) -> None:
         """Start the output with the listener's other files reserved."""
-        self.output = FileOutput(
-            RAW,
-            str(self.directory / self.template),
-            self.event,
-            OutputPaths(
-                (str(self.directory / "listener.db"),),
-                (("json", str(self.directory / "master.json")),),
-            ),
+        paths = OutputPaths(
+            (str(self.directory / "listener.db"),),
+            (("json", str(self.directory / "master.json")),),
+        )
+        self.output = makeOutput(
+            self, self.directory / self.template, RAW, self.event, paths
         )
         self.output.start(Cursor("", 0, {}))
-        self.addCleanup(self.output.close)
 
     def test_reservedName(self) -> None:
         """

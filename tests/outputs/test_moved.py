@@ -28,9 +28,9 @@ from decnet_syslog.journal._values import Absence, Batch, Cursor
 from decnet_syslog.outputs import _deleted as outputdeleted
 from decnet_syslog.outputs._deleted import COPYING_S
 from decnet_syslog.outputs._file import OutputFile
-from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._rendering import RAW
 
+from ..doubles import makeOutput
 from .test_fileoutput import OutputTestCase, batch
 
 _write = os.write
@@ -761,8 +761,7 @@ class DirectoryTests(MovedTestCase):
         continues when it is back.
         """
         where = self.directory / "nowhere"
-        output = FileOutput(RAW, str(where / "{worker}.log"), self.event)
-        self.addCleanup(output.close)
+        output = makeOutput(self, where / "{worker}.log", RAW, self.event)
         self.assertRaises(UserError, output.start, Cursor("", 0, {}))
         self.assertRaises(UserError, output.checkFiles)
         where.mkdir()
@@ -778,8 +777,7 @@ class DirectoryTests(MovedTestCase):
         out = self.directory / "out"
         self.output.close()
         out.rename(self.elsewhere / "1")
-        output = FileOutput(RAW, str(self.path), self.event)
-        self.addCleanup(output.close)
+        output = makeOutput(self, self.path, RAW, self.event)
         self.assertRaises(UserError, output.start, self.cursor)
         self.assertRaises(UserError, output.checkFiles)
         out.mkdir()
@@ -809,7 +807,7 @@ class ErrorTests(MovedTestCase):
             with mock.patch(
                 "decnet_syslog.outputs._appended.syncDirectory", side_effect=failing
             ):
-                output = FileOutput(RAW, str(self.directory / "new.log"), self.event)
+                output = makeOutput(self, self.directory / "new.log")
                 self.assertRaises(StorageFailed, output.start, Cursor("", 0, {}))
 
     def test_failedWrite(self) -> None:
@@ -883,10 +881,9 @@ class AbsenceTests(MovedTestCase):
         absence = Absence(self.cursor.seq, "2026-04-18T00:00:00.000000Z")
         cursor = Cursor("", self.cursor.seq + 5, self.cursor.files, absence)
         told: dict[str, object] = {}
-        output = FileOutput(
-            RAW, str(self.path), lambda name, **facts: told.update(facts)
+        output = makeOutput(
+            self, self.path, RAW, lambda name, **facts: told.update(facts)
         )
-        self.addCleanup(output.close)
         output.start(cursor)
         self.assertEqual((told["since"], told["batches"]), (absence.since, 5))
 

@@ -14,10 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.journal._values import Cursor
 from decnet_syslog.master.tap import Options
-from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._paths import OutputPaths, WorkerPaths, WrongKind
 from decnet_syslog.outputs._rendering import FORMATS, RAW, renderJSON
 
+from ..doubles import makeOutput
 from .test_fileoutput import batch
 
 # Parts of workers' names and file names, chosen so that they collide.
@@ -131,9 +131,8 @@ class OwnerTests(PathsTestCase):
         """Two workers whose names lead to the same path get two real files."""
         path = str(self.directory / "{worker}")
         reserved = OutputPaths((str(self.directory / "listener.db"),), (("raw", path),))
-        output = FileOutput(RAW, path, self.event, reserved)
+        output = makeOutput(self, path, RAW, self.event, reserved)
         output.start(Cursor("", 0, {}))
-        self.addCleanup(output.close)
         batches = [
             batch(1, b"first\n", "listener.db"),
             batch(2, b"second\n", "listener.db.refused"),
@@ -156,8 +155,7 @@ class KindTests(PathsTestCase):
     ) -> None:
         path = str(self.directory / name)
         paths = OutputPaths((), ((kind, path),), force)
-        output = FileOutput(FORMATS[kind], path, self.event, paths)
-        self.addCleanup(output.close)
+        output = makeOutput(self, path, FORMATS[kind], self.event, paths)
         output.start(cursor or Cursor("", 0, {}))
         self.last = output
 

@@ -15,12 +15,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.errors import UserError
 from decnet_syslog.journal._values import Batch, Cursor
-from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._pipe import ObjectPipe
 from decnet_syslog.outputs._process import ListenerLock, RemoteOutput
 from decnet_syslog.outputs._rendering import RECORDS
 
-from ..doubles import PROVENANCE, STREAM
+from ..doubles import PROVENANCE, STREAM, makeOutput
 
 
 def batch(seq: int, octets: bytes) -> Batch:
@@ -57,12 +56,12 @@ class RemoteOutputTests(SynchronousTestCase):
         before = os.listdir("/proc/self/fd")
         for _ in range(8):
             self.output()
-            FileOutput(RECORDS, str(self.path), self.event)
+            makeOutput(self, self.path, RECORDS)
         self.assertEqual(len(os.listdir("/proc/self/fd")), len(before))
 
     def test_sameAsLocal(self) -> None:
         """Files, cursors and names are the same as for a local output."""
-        local = FileOutput(RECORDS, str(self.directory / "local.json"), self.event)
+        local = makeOutput(self, self.directory / "local.json", RECORDS, self.event)
         local.start(Cursor(local.name, 0, {}))
         remote = self.started()
         self.assertEqual(remote.name, local.name.replace("local.json", "master.json"))

@@ -15,7 +15,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.journal import _groupcommit as groupcommit
 from decnet_syslog.journal._backpressure import PENDING_ALWAYS
-from decnet_syslog.journal._groupcommit import GroupCommit
 from decnet_syslog.journal._sqlite import PAGE_OCTETS
 from decnet_syslog.journal._stored import storedOctets
 from decnet_syslog.journal._values import DEPOSIT_COST, LINE_COST, Cursor
@@ -48,14 +47,7 @@ class FairnessTests(MasterTestCase):
 
     def limit(self, journalOctetsMax: int) -> None:
         """Commit in a thread that the test steps."""
-        self.commits = GroupCommit(
-            self.journal,
-            self.thread,
-            self.clock,
-            self.failures.append,
-            Limits(journal=journalOctetsMax),
-            spacing=0,
-        )
+        self.openCommits(self.thread, Limits(journal=journalOctetsMax))
 
     def connect(self, name: str) -> tuple[PlainSession, RecordingLine]:
         line = RecordingLine()

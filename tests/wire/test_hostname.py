@@ -8,17 +8,19 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.journal._schema import journalSchema
 from decnet_syslog.journal._values import Deposit
-from decnet_syslog.outputs._fileoutput import FileOutput
+from decnet_syslog.outputs._interfaces import Events
 from decnet_syslog.outputs._rendering import RECORDS
 from decnet_syslog.wire._hostname import contradicts, firstContradiction
 from decnet_syslog.wire._record import MISMATCH, record
 
-from ..doubles import PROVENANCE, MasterTestCase
+from ..doubles import PROVENANCE, MasterTestCase, makeOutput
 
 LINE = b"<134>1 2026-04-18T00:00:00Z %s ssh - auth - hello"
 MARKING = replace(PROVENANCE, flagHostnameMismatch=True)
@@ -78,10 +80,10 @@ class RestartTests(MasterTestCase):
         who = MARKING if marks else PROVENANCE
         self.journal.commit([Deposit(who, None, 0, 0, LINE % b"web" + b"\n")])
 
-    def write(self, output: FileOutput) -> None:
+    def write(self, path: Path, events: Events) -> None:
         """Write every batch that the output lacks."""
+        output = makeOutput(self, path, RECORDS, events)
         output.start(self.journal.useOutputs([output.name])[output.name])
-        self.addCleanup(output.close)
         batches = self.journal.read(output.seq, 10**6)
         while (barrier := output.apply(batches)) is not None:
             self.journal.commit([], [barrier])
@@ -93,20 +95,15 @@ class RestartTests(MasterTestCase):
         """
         said: list[str] = []
         path = self.directory / "master.json"
-
-        def output() -> FileOutput:
-            return FileOutput(
-                RECORDS, str(path), lambda name, **facts: said.append(name)
-            )
-
-        self.journal.useOutputs([output().name])
+        write = partial(self.write, path, lambda name, **facts: said.append(name))
+        self.openOutput(path, RECORDS).close()
         self.deposit(True)
         self.deposit(False)
-        self.write(output())
+        write()
         whole = path.read_bytes()
         path.write_bytes(whole[:-40])
         self.restart()
-        self.write(output())
+        write()
         self.assertEqual((path.read_bytes(), said), (whole, []))
         marked = [MISMATCH in json.loads(line) for line in whole.splitlines()]
         self.assertEqual(marked, [True, False])
