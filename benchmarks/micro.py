@@ -24,8 +24,10 @@ from unittest import mock
 from decnet_syslog import hotpath
 from decnet_syslog.journal import Cursor, Deposit, Journal
 from decnet_syslog.sending._encoding import encodeLines
-from decnet_syslog.wire._framing import FrameDecoder, Lines
-from decnet_syslog.wire._record import Provenance, record, renderLines
+from decnet_syslog.wire._decoder import FrameDecoder
+from decnet_syslog.wire._framing import Lines
+from decnet_syslog.wire._provenance import Provenance
+from decnet_syslog.wire._record import record, renderLines
 
 from .lines import DECNET_OCTETS, decnetLines
 from .report import Spread, figure, save, scratch, spread, table

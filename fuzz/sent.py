@@ -14,7 +14,8 @@ from decnet_syslog.wire import (
     ControlLine,
     parseControl,
 )
-from decnet_syslog.wire._framing import FrameDecoder, FramingError, Oversize
+from decnet_syslog.wire._decoder import FrameDecoder
+from decnet_syslog.wire._framing import FramingError, Oversize
 
 __all__ = ["Item", "Key", "Sent"]
 

@@ -24,7 +24,7 @@ from decnet_syslog.outputs._rendering import RAW, Format
 from decnet_syslog.receiving._acked import AckedSession, Key
 from decnet_syslog.receiving._flowcontrol import Pause
 from decnet_syslog.wire import BYE, ControlLine
-from decnet_syslog.wire._record import Provenance
+from decnet_syslog.wire._provenance import Provenance
 
 from .databases import Database
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from decnet_syslog.wire._record import Provenance, renderLines, renderRuns
+from decnet_syslog.wire._provenance import Provenance
+from decnet_syslog.wire._record import renderLines, renderRuns
 
 __all__ = ["renderRecords"]
 

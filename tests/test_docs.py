@@ -25,7 +25,7 @@ from decnet_syslog.journal._batches import LOST
 from decnet_syslog.master.tap import Options as ListenerOptions
 from decnet_syslog.receiving._plain import OVERSIZE
 from decnet_syslog.wire._gap import GapRecord, renderGapRecord
-from decnet_syslog.wire._record import Provenance
+from decnet_syslog.wire._provenance import Provenance
 from decnet_syslog.worker.tap import Options as ForwarderOptions
 
 from .records import renderRecords

@@ -325,8 +325,6 @@ STILL_LONG = {
     "nats/_outbox.py",
     "nats/_service.py",
     "nats/_stream.py",
-    "wire/_framing.py",
-    "wire/_record.py",
 }
 
 

@@ -22,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from decnet_syslog.trust._bundles import Bundle
 from decnet_syslog.trust._names import fingerprint
 from decnet_syslog.wire._gap import GapRecord, renderGapRecord
-from decnet_syslog.wire._record import Provenance
+from decnet_syslog.wire._provenance import Provenance
 
 from .peers import EXAMPLES, PairTestCase, example, requirePeer
 from .records import renderRecords

@@ -29,7 +29,7 @@ from decnet_syslog.monitoring._site import Facts, makeSite
 from decnet_syslog.outputs._feeds import OutputWriter
 from decnet_syslog.receiving._holding import FREE, Holding
 from decnet_syslog.wire import STATE
-from decnet_syslog.wire._record import Provenance
+from decnet_syslog.wire._provenance import Provenance
 from decnet_syslog.wire._report import ForwarderReport
 
 # 2026-11-23, 14:00 UTC.

@@ -6,7 +6,7 @@ several times as fast as Python. It is compiled at installation if there is a C 
 Without it, or with C{DECNET_SYSLOG_PURE_PYTHON} in the environment, L{compiled} is C{None}.
 
 What must be true: the octets are the same with and without it. Each function stops before the
-first line or frame that it does not handle; L{decnet_syslog.wire._framing} and
+first line or frame that it does not handle; L{decnet_syslog.wire._decoder} and
 L{decnet_syslog.wire._record}, which define the result, continue from there.
 
 Chosen: cffi. cryptography depends on it anyway, a module for the stable ABI serves every

@@ -5,7 +5,7 @@
  * - reads size octets of input at most, writes room octets of output at most, allocates nothing;
  * - stops before the first line or frame that it does not handle, that is incomplete, or that
  *   does not fit, and reports how far it came: Python handles the rest;
- * - produces up to that place exactly the octets that wire/_framing.py or wire/_record.py would.
+ * - produces up to that place exactly the octets that wire/_decoder.py or wire/_record.py would.
  */
 
 #include <stddef.h>

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from ._hostname import firstContradiction
     from ._opening import CLOSE, KNOWN, LIST, LISTED, OPEN, RESUME
     from ._protocol import OctetCountedReceiver
+    from ._provenance import Provenance
     from ._proxyheader import ProxyError, ProxyHeader, parseProxyHeader
-    from ._record import MISMATCH, Provenance, renderLines, renderRuns
+    from ._record import MISMATCH, renderLines, renderRuns
     from ._report import (
         STATES_MAX,
         TROUBLES_MAX,
@@ -105,7 +106,8 @@ if not TYPE_CHECKING:
         _opening="CLOSE KNOWN LIST LISTED OPEN RESUME",
         _protocol="OctetCountedReceiver",
         _proxyheader="ProxyError ProxyHeader parseProxyHeader",
-        _record="MISMATCH Provenance renderLines renderRuns",
+        _provenance="Provenance",
+        _record="MISMATCH renderLines renderRuns",
         _report="ForwarderReport ReportGatherer STATES_MAX TROUBLES_MAX TooMuch",
         _state="BEAT LAG LIMIT REPORT STATE TROUBLE",
     )

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from ._record import Provenance, provenanceFields, replaceSurrogates, wholeSeconds
+from ._provenance import Provenance, provenanceFields, replaceSurrogates, wholeSeconds
 
 __all__ = ["GapRecord", "renderGapMessage", "renderGapRecord"]
 

@@ -10,15 +10,9 @@ from __future__ import annotations
 from twisted.internet.protocol import Protocol
 
 from ._control import ControlError, encodeControl, parseControl
+from ._decoder import FrameDecoder
 from ._fields import ControlLine
-from ._framing import (
-    MESSAGE_OCTETS_MAX,
-    FrameDecoder,
-    FramingError,
-    LengthError,
-    Lines,
-    Oversize,
-)
+from ._framing import MESSAGE_OCTETS_MAX, FramingError, LengthError, Lines, Oversize
 
 __all__ = ["OctetCountedReceiver"]
 

@@ -15,11 +15,8 @@ from decnet_syslog.wire import (
     encodeControl,
     parseControl,
 )
-from decnet_syslog.wire._framing import (
-    CONTROL_LINE_OCTETS_MAX,
-    FrameDecoder,
-    FramingError,
-)
+from decnet_syslog.wire._decoder import FrameDecoder
+from decnet_syslog.wire._framing import CONTROL_LINE_OCTETS_MAX, FramingError
 
 from ..source import Source
 

@@ -1,5 +1,5 @@
 """
-L{decnet_syslog.wire._framing} and L{decnet_syslog.wire._protocol}: strict, with control
+L{decnet_syslog.wire._decoder} and L{decnet_syslog.wire._protocol}: strict, with control
 lines, or lenient.
 
 The result must be the same in compiled code and in Python, and independent of how the
@@ -17,12 +17,11 @@ from decnet_syslog.wire import (
     OctetCountedReceiver,
     parseControl,
 )
-from decnet_syslog.wire import _framing as room
+from decnet_syslog.wire import _decoder as room
+from decnet_syslog.wire._decoder import SKIPPED_DIGITS_MAX, FrameDecoder
 from decnet_syslog.wire._framing import (
     CONTROL_LINE_OCTETS_MAX,
     FIRST_OCTETS,
-    SKIPPED_DIGITS_MAX,
-    FrameDecoder,
     FramingError,
     Oversize,
     encodeFrames,

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 
-from decnet_syslog.wire import _record as room
-from decnet_syslog.wire._record import Provenance, record
+from decnet_syslog.wire import _commonrecord as room
+from decnet_syslog.wire._provenance import Provenance
+from decnet_syslog.wire._record import record
 from tests.records import renderRecords
 
 from ..source import Source

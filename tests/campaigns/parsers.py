@@ -20,12 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from decnet_syslog.wire._framing import (
-    MESSAGE_OCTETS_MAX,
-    FrameDecoder,
-    FramingError,
-    Oversize,
-)
+from decnet_syslog.wire._decoder import FrameDecoder
+from decnet_syslog.wire._framing import MESSAGE_OCTETS_MAX, FramingError, Oversize
 
 from ..rfc5424 import MessageError, parseMessage
 

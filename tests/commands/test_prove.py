@@ -16,7 +16,7 @@ from decnet_syslog.commands import trial
 from decnet_syslog.commands.pair import countLines
 from decnet_syslog.commands.verify import Difference, compare
 from decnet_syslog.wire._gap import GapRecord, renderGapRecord
-from decnet_syslog.wire._record import Provenance
+from decnet_syslog.wire._provenance import Provenance
 from decnet_syslog.worker import _protocol as protocol
 
 from ..peers import PairTestCase

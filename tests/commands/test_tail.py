@@ -25,7 +25,7 @@ from decnet_syslog.commands.tail import Options, RecordFollower
 from decnet_syslog.commands.tailing import Followed, findLast
 from decnet_syslog.errors import UserError
 from decnet_syslog.wire._gap import GapRecord, renderGapRecord
-from decnet_syslog.wire._record import Provenance
+from decnet_syslog.wire._provenance import Provenance
 
 from ..peers import PairTestCase
 from ..records import renderRecords

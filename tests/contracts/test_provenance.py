@@ -21,9 +21,10 @@ from decnet_syslog import hotpath
 from decnet_syslog.journal._sqlite import Journal
 from decnet_syslog.journal._values import BESIDE_OCTETS_MIN, Batch, Deposit
 from decnet_syslog.nats._messages import MessagePosition, decode, encode
-from decnet_syslog.wire import _record
+from decnet_syslog.wire import _provenance
 from decnet_syslog.wire._gap import GapRecord, renderGapRecord
-from decnet_syslog.wire._record import MISMATCH, Provenance, record
+from decnet_syslog.wire._provenance import Provenance
+from decnet_syslog.wire._record import MISMATCH, record
 
 from ..records import renderRecords
 
@@ -138,12 +139,12 @@ class RenderedTests(SynchronousTestCase):
 
     def test_newMember(self) -> None:
         """A member that is added after the offset, in one place, is in every record."""
-        known = _record._arrivalFields
+        known = _provenance._arrivalFields
 
         def more(who: Provenance) -> dict[str, str]:
             return {**known(who), "received_by": f"by {who.worker} \u00e9"}
 
-        self.patch(_record, "_arrivalFields", more)
+        self.patch(_provenance, "_arrivalFields", more)
         for who in provenances():
             gap = renderGapRecord(GapRecord(1, 2, "r"), who, "5" * 32, 0)
             for way in {None, hotpath.compiled}:

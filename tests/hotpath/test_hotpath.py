@@ -23,9 +23,11 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from decnet_syslog import hotpath
 from decnet_syslog.hotpath._functions import Renderer
 from decnet_syslog.sending._encoding import encodeLines, encodePlain
-from decnet_syslog.wire import _framing as framing
-from decnet_syslog.wire._framing import FrameDecoder, FramingError, Lines, Oversize
-from decnet_syslog.wire._record import Provenance, renderLines, renderRuns
+from decnet_syslog.wire import _decoder as decoder
+from decnet_syslog.wire._decoder import FrameDecoder
+from decnet_syslog.wire._framing import FramingError, Lines, Oversize
+from decnet_syslog.wire._provenance import Provenance
+from decnet_syslog.wire._record import renderLines, renderRuns
 from fuzz.hotpath import findCompiler, fuzz
 
 from ..campaigns.pipeline import randomHistory, run
@@ -65,7 +67,7 @@ def using(way: hotpath.Hotpath | None) -> Iterator[None]:
     """Use one implementation for everything, however small the input."""
     with (
         mock.patch.object(hotpath, "compiled", way),
-        mock.patch.object(framing, "COMPILED_OCTETS_MIN", 1),
+        mock.patch.object(decoder, "COMPILED_OCTETS_MIN", 1),
     ):
         yield
 

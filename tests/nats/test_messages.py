@@ -32,7 +32,7 @@ from decnet_syslog.nats._messages import (
 )
 from decnet_syslog.nats._packing import packer
 from decnet_syslog.nats._pieces import pieces
-from decnet_syslog.wire._record import Provenance
+from decnet_syslog.wire._provenance import Provenance
 
 from ..doubles import PROVENANCE, STREAM, lines
 

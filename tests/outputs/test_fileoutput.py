@@ -23,7 +23,7 @@ from decnet_syslog.outputs import _deleted as outputdeleted
 from decnet_syslog.outputs._deleted import MOVING_S
 from decnet_syslog.outputs._options import OUTPUT_EVENTS
 from decnet_syslog.outputs._rendering import RAW, renderRaw
-from decnet_syslog.wire._record import Provenance
+from decnet_syslog.wire._provenance import Provenance
 
 from ..doubles import makeOutput
 

@@ -7,7 +7,7 @@ import os
 from decnet_syslog.journal._values import Cursor, Deposit
 from decnet_syslog.outputs._paths import REFUSED, OutputPaths
 from decnet_syslog.outputs._rendering import RAW, RECORDS
-from decnet_syslog.wire._record import Provenance
+from decnet_syslog.wire._provenance import Provenance
 
 from ..doubles import STREAM, MasterTestCase, makeOutput
 from .test_fileoutput import OutputTestCase, batch

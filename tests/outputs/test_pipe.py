@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.journal._values import BESIDE_OCTETS_MIN, Batch
 from decnet_syslog.outputs._pipe import ObjectPipe
-from decnet_syslog.wire._record import Provenance
+from decnet_syslog.wire._provenance import Provenance
 
 WHO = Provenance("w1", "f", "a", "2026-04-18T01:02:03.000004Z", "/a", True)
 

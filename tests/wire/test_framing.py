@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.wire._framing}."""
+"""Tests for L{decnet_syslog.wire._framing} and L{decnet_syslog.wire._decoder}."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from decnet_syslog.wire._decoder import FrameDecoder
 from decnet_syslog.wire._framing import (
     CONTROL_LINE_OCTETS_MAX,
     FIRST_OCTETS,
-    FrameDecoder,
     FramingError,
     LengthError,
     Oversize,

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.wire._gap import GapRecord, renderGapMessage, renderGapRecord
-from decnet_syslog.wire._record import Provenance, record
+from decnet_syslog.wire._provenance import Provenance
+from decnet_syslog.wire._record import record
 
 from ..records import renderRecords
 from ..rfc5424 import parseMessage

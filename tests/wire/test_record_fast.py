@@ -1,5 +1,5 @@
 """
-Tests that the fast path of L{decnet_syslog.wire._record} renders exactly like its
+Tests that the fast path of L{decnet_syslog.wire._commonrecord} renders exactly like its
 definition.
 """
 
@@ -16,9 +16,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from decnet_syslog.wire import _commonrecord, _record
 from decnet_syslog.wire import _decnet as decnet
-from decnet_syslog.wire import _record as room
-from decnet_syslog.wire._record import Provenance, record
+from decnet_syslog.wire._provenance import Provenance
+from decnet_syslog.wire._record import record, renderRuns
 
 from ..records import renderRecords
 
@@ -120,8 +121,8 @@ class CommonTests(SynchronousTestCase):
 
     def uncommon(self, many: list[bytes]) -> int:
         """The number of messages that take the exact path."""
-        with mock.patch.object(room, "read", side_effect=decnet.read) as read:
-            b"".join(room.renderRuns(many, WHO, 0))
+        with mock.patch.object(_record, "read", side_effect=decnet.read) as read:
+            b"".join(renderRuns(many, WHO, 0))
             return read.call_count
 
     def test_linesAreCommon(self) -> None:
@@ -179,7 +180,7 @@ class CommonTests(SynchronousTestCase):
     def test_cachesAreBounded(self) -> None:
         """The caches forget the oldest of many new values, and keep no long ones."""
         line, second = LINES[0], LINES[0].index(b":00:00.") + 4
-        self.patch(room, "KNOWN_MAX", 8)
+        self.patch(_commonrecord, "KNOWN_MAX", 8)
         many = [
             line[:second] + b"%02d" % (number % 60) + line[second + 2 :]
             for number in range(5000)
@@ -193,6 +194,6 @@ class CommonTests(SynchronousTestCase):
             self.check(lines[:8])
             with traced() as kept:
                 for text in lines:
-                    b"".join(room.renderRuns([text], WHO, 0))
+                    b"".join(renderRuns([text], WHO, 0))
                 self.assertLess(kept(), 100_000)
         self.assertEqual(self.uncommon([line, *many, *long]), 0)

@@ -53,7 +53,8 @@ from decnet_syslog.wire import (
     encodeControl,
     parseControl,
 )
-from decnet_syslog.wire._framing import FrameDecoder, encodeFrames
+from decnet_syslog.wire._decoder import FrameDecoder
+from decnet_syslog.wire._framing import encodeFrames
 from decnet_syslog.wire._protocol import OctetCountedReceiver
 from decnet_syslog.worker._connector import EndpointConnector
 from decnet_syslog.worker._filesthread import FilesThread
