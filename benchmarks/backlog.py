@@ -16,6 +16,7 @@ import argparse
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,11 @@ from decnet_syslog.errors import UserError
 from .delivery import Input, deliver
 from .lines import DECNET_OCTETS, decnetLines, write
 from .processes import residentKiB
-from .report import figure, save, scratch, spread, table
+from .report import PLOTTED, Spread, figure, save, scratch, sideBySide, spread
 from .rsyslog import Rsyslog
 from .side import Ours, Side
 
-__all__ = ["main"]
+__all__ = ["describe", "main", "ofSide", "ratio"]
 
 GIGABYTES = 4.0
 
@@ -88,7 +89,7 @@ def _measure(kind: type[Side], log: Path, lines: int, json: bool) -> dict[str, A
         "mb_per_s": done.octets / done.elapsed_s / 1e6,
         "receiver_mib": done.usage["receiver"].peakKiB / 1024,
         "sender_mib": done.usage["sender"].peakKiB / 1024,
-        "samples": [
+        PLOTTED: [
             [round(at, 2), round(now["receiver"], 1), round(now["sender"], 1)]
             for at, now in sampler.samples
         ],
@@ -100,8 +101,8 @@ def _plot(runs: list[dict[str, Any]]) -> None:
         for number, axis in enumerate(axes or []):
             for name in (Ours.name, Rsyslog.name):
                 run = [run for run in runs if run["side"] == name][-1]
-                times = [sample[0] for sample in run["samples"]]
-                axis.plot(times, [s[1 + number] for s in run["samples"]], label=name)
+                times = [sample[0] for sample in run[PLOTTED]]
+                axis.plot(times, [s[1 + number] for s in run[PLOTTED]], label=name)
             bound = BOUNDS_MIB[number]
             axis.axhline(bound, color="0.6", linestyle=":", label="the bound of ours")
             most = max(
@@ -111,6 +112,43 @@ def _plot(runs: list[dict[str, Any]]) -> None:
             axis.set_ylim(0, max(bound, most) * 1.1)
             axis.set_ylabel("resident MiB")
             axis.legend()
+
+
+_MEASURES: dict[str, tuple[Callable[[dict[str, Any]], float], str]] = {
+    "elapsed s": (lambda run: run["elapsed_s"], ".0f"),
+    "MB/s": (lambda run: run["mb_per_s"], ".0f"),
+    "core-seconds a million lines": (
+        lambda run: (
+            sum(used["cpu_s"] for used in run["processes"].values())
+            / run["lines"]
+            * 1e6
+        ),
+        ".2f",
+    ),
+    "receiver, peak MiB": (lambda run: run["receiver_mib"], ".0f"),
+    "sender, peak MiB": (lambda run: run["sender_mib"], ".0f"),
+}
+
+
+def ofSide(runs: list[dict[str, Any]], side: str) -> list[dict[str, Any]]:
+    """The runs of one side."""
+    return [run for run in runs if run["side"] == side]
+
+
+def ratio(runs: list[dict[str, Any]]) -> Spread:
+    """Our speed divided by rsyslog's of the same round."""
+    pairs = zip(ofSide(runs, Ours.name), ofSide(runs, Rsyslog.name), strict=True)
+    return spread([ours["mb_per_s"] / theirs["mb_per_s"] for ours, theirs in pairs])
+
+
+def describe(runs: list[dict[str, Any]]) -> str:
+    """The table."""
+    return sideBySide(
+        f"{runs[0]['octets'] / 1e9:.1f} GB",
+        {name: ofSide(runs, name) for name in (Ours.name, Rsyslog.name)},
+        _MEASURES,
+        {"times rsyslog's speed": {Ours.name: f"{ratio(runs):.2f}"}},
+    )
 
 
 def main() -> int:
@@ -137,20 +175,8 @@ def main() -> int:
             for kind in turns if number % 2 == 0 else turns[::-1]:
                 print(f"{lines:,} lines, {kind.name}", flush=True)
                 runs.append(_measure(kind, log, lines, arguments.json))
-    table(
-        ["side", "elapsed s", "MB/s", "receiver peak MiB", "sender peak MiB"],
-        [
-            [
-                name,
-                *[
-                    f"{spread([r[key] for r in runs if r['side'] == name]):.0f}"
-                    for key in ("elapsed_s", "mb_per_s", "receiver_mib", "sender_mib")
-                ],
-            ]
-            for name in (Ours.name, Rsyslog.name)
-        ],
-    )
-    save("backlog", vars(arguments), runs)
+    print(describe(runs))
+    save("backlog-json" if arguments.json else "backlog", vars(arguments), runs)
     _plot(runs)
     return 0
 

@@ -1,8 +1,8 @@
 """
-Deliver a whole file as fast as possible: ours and rsyslog, alternating.
+Deliver a whole file as fast as possible: ours and rsyslog, in turns.
 
     python -m benchmarks.bulk [--scenario raw|json|mixed|relp|relp-as-shipped|all]
-        [--lines N] [--runs N]
+        [--lines N] [--runs N] [--pure]
 
 raw: raw lines, compared with omfwd and imtcp, which acknowledge nothing. json: raw
 lines and records. mixed: the same with lines of many shapes, and which implementation renders
@@ -11,8 +11,9 @@ acknowledge, with the best window that we found. relp-as-shipped: with RELP's de
 window, and a fiftieth of the lines for the peer, which would otherwise take half an
 hour. Ours acknowledges, after fsync, in every scenario. Times are from the start of the
 sender's process, and CPU and memory are those of the processes' whole lives: with few
-lines, most of our share is starting Python. Ratios are of lines/s between two
-consecutive runs; the order of the two changes every time.
+lines, most of our share is starting Python. With C{--pure} ours also runs without its
+compiled module, as a third side. Ratios are of lines/s in the same round; the side that
+begins changes every round. Each scenario has a result of its own: C{bulk-raw.json} and so on.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from typing import Any
 from .delivery import Delivery, Input, deliver
 from .lines import decnetLines, write
 from .mixedlines import implementations, mixedLines
-from .report import Spread, figure, save, scratch, spread, table
+from .report import Spread, figure, save, scratch, sideBySide, spread
 from .rsyslog import Relp, RelpAsShipped, Rsyslog
-from .side import Ours, Side
+from .side import Ours, Pure, Side
 
-__all__ = ["main"]
+__all__ = ["coreSeconds", "describe", "main", "ratios"]
 
 LINES = 1_000_000
 
@@ -69,17 +70,23 @@ SCENARIOS = {
 }
 
 
-def _run(scenario: Scenario, lines: int, runs: int) -> dict[str, list[Delivery]]:
-    """Deliver alternately. Returns the deliveries of each side, in order."""
-    done: dict[str, list[Delivery]] = {Ours.name: [], scenario.peer.name: []}
+def _run(
+    scenario: Scenario, lines: int, runs: int, pure: bool
+) -> dict[str, list[Delivery]]:
+    """Deliver in turns. Returns the deliveries of each side, in order."""
+    sides: list[type[Side]] = [Ours, scenario.peer, *[Pure] * pure]
+    done: dict[str, list[Delivery]] = {kind.name: [] for kind in sides}
     with scratch("bulk") as directory:
         logs = {}
-        for kind, count in ((Ours, lines), (scenario.peer, lines // scenario.fraction)):
-            logs[kind] = directory / f"{kind.name}.log", count
-            write(logs[kind][0], scenario.makeLines(count))
+        for kind in sides:
+            isPeer = kind is scenario.peer
+            count = lines // scenario.fraction if isPeer else lines
+            logs[kind] = directory / f"{count}.log", count
+            if not logs[kind][0].exists():
+                write(logs[kind][0], scenario.makeLines(count))
         for number in range(runs):
-            turns: list[type[Side]] = [Ours, scenario.peer]
-            for kind in turns if number % 2 == 0 else turns[::-1]:
+            first = number % len(sides)
+            for kind in sides[first:] + sides[:first]:
                 done[kind.name].append(_deliver(kind, scenario, *logs[kind]))
     return done
 
@@ -96,55 +103,73 @@ def _deliver(kind: type[Side], scenario: Scenario, log: Path, lines: int) -> Del
     return delivery
 
 
-def _ratios(done: dict[str, list[Delivery]]) -> Spread:
-    ours, peers = done.values()
-    pairs = zip(ours, peers, strict=True)
-    return spread([one.linesPerSecond / other.linesPerSecond for one, other in pairs])
+def _coreSeconds(run: dict[str, Any], *processes: str) -> float:
+    """The processor time of some processes of a run for a million lines, in seconds."""
+    used = sum([run["processes"][process]["cpu_s"] for process in processes])
+    return float(used / run["lines"] * 1e6)
 
 
-def _show(done: dict[str, list[Delivery]]) -> None:
-    rows = []
-    for name, deliveries in done.items():
-        for process in ("receiver", "sender"):
-            used = [delivery.usage[process] for delivery in deliveries]
-            rows.append(
-                [
-                    name if process == "receiver" else "",
-                    f"{spread([d.elapsed_s for d in deliveries]):.2f}",
-                    f"{spread([d.linesPerSecond for d in deliveries]):,.0f}",
-                    process,
-                    f"{spread([u.cpu_s for u in used]):.2f}",
-                    f"{spread([u.peakKiB / 1024 for u in used]):.0f}",
-                ]
-            )
-            if process == "sender":
-                rows[-1][1:3] = ["", ""]
-    table(["side", "elapsed s", "lines/s", "process", "CPU s", "peak MiB"], rows)
-    print(
-        f"ours is {_ratios(done):.2f} times as fast: median (least-most) of the pairs"
-    )
+def _peakMiB(run: dict[str, Any], process: str) -> float:
+    return float(run["processes"][process]["peakKiB"] / 1024)
 
 
-def _results(done: dict[str, list[Delivery]]) -> dict[str, Any]:
+# For a million lines, so that sides with fewer lines can be compared.
+_MEASURES: dict[str, tuple[Callable[[dict[str, Any]], float], str]] = {
+    "elapsed s": (lambda run: run["elapsed_s"], ".2f"),
+    "lines/s": (lambda run: run["lines"] / run["elapsed_s"], ",.0f"),
+    "core-seconds a million lines": (
+        lambda run: _coreSeconds(run, "receiver", "sender"),
+        ".2f",
+    ),
+    "  of these the receiver": (lambda run: _coreSeconds(run, "receiver"), ".2f"),
+    "  of these the sender": (lambda run: _coreSeconds(run, "sender"), ".2f"),
+    "receiver, peak MiB": (lambda run: _peakMiB(run, "receiver"), ".0f"),
+    "sender, peak MiB": (lambda run: _peakMiB(run, "sender"), ".0f"),
+}
+
+
+def ratios(results: dict[str, Any]) -> dict[str, Spread]:
+    """For each of our sides, lines/s divided by the peer's of the same round."""
+    peer, runs = results["peer"], results["runs"]
+    rates = {
+        side: [run["lines"] / run["elapsed_s"] for run in every]
+        for side, every in runs.items()
+    }
     return {
-        "ratio": _ratios(done).asDict(),
-        "runs": {name: [d.asDict() for d in every] for name, every in done.items()},
+        side: spread([a / b for a, b in zip(rates[side], rates[peer], strict=True)])
+        for side in runs
+        if side != peer
     }
 
 
-def _plot(title: str, results: dict[str, dict[str, list[Delivery]]]) -> None:
-    with figure(title, len(results)) as axes:
-        for axis, (name, done) in zip(axes or [], results.items(), strict=bool(axes)):
-            for at, deliveries in enumerate(done.values()):
-                rates = spread([d.linesPerSecond / 1000 for d in deliveries])
+def coreSeconds(results: dict[str, Any], side: str) -> Spread:
+    """The processor time of both ends for a million lines, in seconds."""
+    runs = results["runs"][side]
+    return spread([_coreSeconds(run, "receiver", "sender") for run in runs])
+
+
+def describe(results: dict[str, Any]) -> str:
+    """The table of a scenario."""
+    times = {side: f"{ratio:.2f}" for side, ratio in ratios(results).items()}
+    text = sideBySide(
+        results["title"],
+        results["runs"],
+        _MEASURES,
+        {f"times {results['peer']}'s lines/s": times},
+    )
+    return "\n".join([text, *filter(None, [results["implementations"]])])
+
+
+def _plot(name: str, results: dict[str, Any]) -> None:
+    with figure(name) as axes:
+        for axis in axes or []:
+            for at, every in enumerate(results["runs"].values()):
+                rates = spread([r["lines"] / r["elapsed_s"] / 1000 for r in every])
+                cpu = spread([_coreSeconds(r, "receiver", "sender") for r in every])
                 axis.bar(at, rates.median, 0.6, color=f"C{at}")
-                axis.plot([at] * len(deliveries), rates.values, "k.", alpha=0.6)
-                cpu = spread(
-                    [sum(u.cpu_s for u in d.usage.values()) for d in deliveries]
-                )
-                per = cpu.median / deliveries[0].lines * 1e6
+                axis.plot([at] * len(every), rates.values, "k.", alpha=0.6)
                 axis.annotate(
-                    f"{rates.median:,.0f}k/s\n{per:.1f} µs CPU a line",
+                    f"{rates.median:,.0f}k/s\n{cpu.median:.1f} µs CPU a line",
                     (at, 0),
                     xytext=(0, 4),
                     textcoords="offset points",
@@ -152,8 +177,8 @@ def _plot(title: str, results: dict[str, dict[str, list[Delivery]]]) -> None:
                     color="white",
                     fontsize=8,
                 )
-                axis.set_title(f"{SCENARIOS[name].title}: {_ratios(done):.1f} times")
-                axis.set_xticks(range(at + 1), list(done)[: at + 1])
+            axis.set_title(results["title"])
+            axis.set_xticks(range(len(results["runs"])), list(results["runs"]))
             axis.set_ylabel("thousand lines/s")
 
 
@@ -165,22 +190,27 @@ def main() -> int:
     parser.add_argument("--scenario", choices=[*SCENARIOS, "all"], default="all")
     parser.add_argument("--lines", type=int, default=LINES)
     parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument(
+        "--pure", action="store_true", help="ours without its compiled module, too"
+    )
     arguments = parser.parse_args()
     chosen = [*SCENARIOS] if arguments.scenario == "all" else [arguments.scenario]
-    results = {}
     for name in chosen:
-        lines = arguments.lines
-        print(
-            f"{SCENARIOS[name].title}, {lines:,} lines, {arguments.runs} pairs of runs"
-        )
-        if SCENARIOS[name].json:
-            print(implementations(next(SCENARIOS[name].makeLines(SAMPLE_LINES))))
-        results[name] = _run(SCENARIOS[name], lines, arguments.runs)
-        _show(results[name])
-        print()
-    name = "bulk" if arguments.scenario == "all" else f"bulk-{arguments.scenario}"
-    save(name, vars(arguments), {n: _results(done) for n, done in results.items()})
-    _plot(name, results)
+        scenario, lines = SCENARIOS[name], arguments.lines
+        print(f"{scenario.title}, {lines:,} lines, {arguments.runs} rounds")
+        done = _run(scenario, lines, arguments.runs, arguments.pure)
+        sample = scenario.makeLines(SAMPLE_LINES)
+        results = {
+            "title": scenario.title,
+            "peer": scenario.peer.name,
+            "implementations": str(implementations(next(sample)))
+            if scenario.json
+            else "",
+            "runs": {side: [d.asDict() for d in every] for side, every in done.items()},
+        }
+        print(describe(results))
+        save(f"bulk-{name}", vars(arguments), results)
+        _plot(f"bulk-{name}", results)
     return 0
 
 

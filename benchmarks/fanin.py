@@ -9,13 +9,15 @@ The same driver (L{benchmarks.fleetdriver}) opens the connections to both. To ou
 speaks the delivery extension, so that every line is committed with fsync and
 acknowledged; to rsyslog plain RFC 5425 with octet counting. All connections share 16
 certificates, with one stream each. Outputs are raw lines. A delay is measured from the
-moment a line is made until it is found in the output, which is polled every 5 ms.
+moment a line is made until it is found in the output, which is polled every 5 ms. Each
+number of connections has a result of its own: C{fanin-500.json} and so on.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,11 @@ from decnet_syslog.errors import UserError
 from .fleet import Fleet, allowDescriptors
 from .follow import Follower, percentile
 from .processes import residentKiB, usage
-from .report import figure, save, scratch, showPoints, spread, table
+from .report import Spread, figure, save, scratch, sideBySide, spread
 from .rsyslog import Rsyslog
 from .side import Ours, Side
 
-__all__ = ["main"]
+__all__ = ["describe", "main", "ofSide", "ratio"]
 
 CONNECTIONS = (500, 2_000, 10_000)
 
@@ -130,77 +132,62 @@ def _trickle(
     return sent
 
 
-_COLUMNS = {
-    "line_cpu_us": ("CPU µs/line", ".0f"),
-    "all_cpu_us": ("with connecting", ".0f"),
-    "connect_cpu_ms": ("CPU ms/connection", ".2f"),
-    "connection_kib": ("KiB/connection", ".0f"),
-    "delay_p50_ms": ("delay p50 ms", ".0f"),
-    "delay_p99_ms": ("p99 ms", ".0f"),
-    "delay_max_ms": ("max ms", ".0f"),
-    "slowest_worker_ms": ("slowest worker's p50 ms", ".0f"),
+def _take(key: str) -> Callable[[dict[str, Any]], float]:
+    return lambda run: float(run[key])
+
+
+_MEASURES = {
+    "CPU µs a line": (_take("line_cpu_us"), ".0f"),
+    "  with connecting": (_take("all_cpu_us"), ".0f"),
+    "CPU ms a connection": (_take("connect_cpu_ms"), ".2f"),
+    "KiB a connection": (_take("connection_kib"), ".0f"),
+    "delay, median, ms": (_take("delay_p50_ms"), ".0f"),
+    "delay, 99 of 100, ms": (_take("delay_p99_ms"), ".0f"),
+    "delay, longest, ms": (_take("delay_max_ms"), ".0f"),
+    "slowest worker's median, ms": (_take("slowest_worker_ms"), ".0f"),
 }
 
 
-def _show(runs: list[dict[str, Any]]) -> None:
-    rows = []
-    for connections in sorted({run["connections"] for run in runs}):
-        for name in (Ours.name, Rsyslog.name):
-            every = _of(runs, name, connections)
-            if every:
-                cells = [
-                    f"{spread([run[key] for run in every]):{form}}"
-                    for key, (_, form) in _COLUMNS.items()
-                ]
-                rows.append([f"{connections:,}", name, *cells])
-    table(["connections", "side", *[title for title, _ in _COLUMNS.values()]], rows)
+def ofSide(runs: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """The runs of one side."""
+    return [run for run in runs if run["side"] == name]
 
 
-def _of(
-    runs: list[dict[str, Any]], name: str, connections: int
-) -> list[dict[str, Any]]:
-    return [r for r in runs if r["side"] == name and r["connections"] == connections]
+def ratio(runs: list[dict[str, Any]], key: str = "line_cpu_us") -> Spread | None:
+    """Our CPU time divided by rsyslog's of the same round; C{None} if a run failed."""
+    ours, peers = ofSide(runs, Ours.name), ofSide(runs, Rsyslog.name)
+    if len(ours) != len(peers):
+        return None
+    return spread([a[key] / b[key] for a, b in zip(ours, peers, strict=True)])
 
 
-def _ratios(runs: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
-    """Our value divided by rsyslog's, for consecutive runs."""
-    ratios = {}
-    for connections in sorted({run["connections"] for run in runs}):
-        ours = _of(runs, Ours.name, connections)
-        peers = _of(runs, Rsyslog.name, connections)
-        if len(ours) == len(peers):
-            found = {
-                key: spread([a[key] / b[key] for a, b in zip(ours, peers, strict=True)])
-                for key in ("line_cpu_us", "all_cpu_us")
-            }
-            print(
-                f"{connections:,} connections: ours by rsyslog's,"
-                f" CPU for a line {found['line_cpu_us']:.2f},"
-                f" with connecting {found['all_cpu_us']:.2f}"
-            )
-            ratios[connections] = {k: value.asDict() for k, value in found.items()}
-    return ratios
+def describe(results: dict[str, Any]) -> str:
+    """The table for one number of connections."""
+    runs = results["runs"]
+    found = ratio(runs)
+    text = sideBySide(
+        f"{results['connections']:,} connections",
+        {name: ofSide(runs, name) for name in (Ours.name, Rsyslog.name)},
+        _MEASURES,
+        {} if found is None else {"times rsyslog's CPU": {Ours.name: f"{found:.2f}"}},
+    )
+    return "\n".join([text, *results["failures"]])
 
 
-def _plot(runs: list[dict[str, Any]]) -> None:
+def _plot(name: str, runs: list[dict[str, Any]]) -> None:
     wanted = {
         "line_cpu_us": "receiver's CPU, µs a line",
         "connection_kib": "receiver's memory, KiB a connection",
         "delay_max_ms": "the most that a line waited, ms",
     }
-    with figure("fanin", len(wanted)) as axes:
+    with figure(name, len(wanted)) as axes:
         for axis, (key, title) in zip(axes or [], wanted.items(), strict=bool(axes)):
-            for name in (Ours.name, Rsyslog.name):
-                counts = sorted({r["connections"] for r in runs if r["side"] == name})
-                medians = [
-                    spread([run[key] for run in _of(runs, name, count)]).median
-                    for count in counts
-                ]
-                axis.plot(counts, medians, "o-", label=name)
-            axis.set(title=title, xlabel="connections", xscale="log")
-            showPoints(axis, counts)
-            axis.set_ylim(0)
-            axis.legend()
+            for at, side in enumerate((Ours.name, Rsyslog.name)):
+                values = [run[key] for run in ofSide(runs, side)]
+                axis.bar(at, spread(values).median, 0.6)
+                axis.plot([at] * len(values), values, "k.", alpha=0.6)
+            axis.set_xticks((0, 1), (Ours.name, Rsyslog.name))
+            axis.set(title=title)
 
 
 def main() -> int:
@@ -214,37 +201,45 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=SECONDS)
     arguments = parser.parse_args()
     most = allowDescriptors()
-    runs: list[dict[str, Any]] = []
-    failures: list[str] = []
+    failed = 0
     for connections in arguments.connections:
         if connections + 100 > most:
             raise UserError(
                 f"{most} open files are allowed: ulimit -Hn {connections + 100}"
             )
-        for number in range(arguments.runs):
-            turns: list[type[Side]] = [Ours, Rsyslog]
-            for kind in turns if number % 2 == 0 else turns[::-1]:
-                print(f"{connections:,} connections, {kind.name}", flush=True)
-                with scratch("fanin") as directory:
-                    try:
-                        runs.append(
-                            measure(
-                                kind,
-                                directory,
-                                connections,
-                                arguments.lines_per_s,
-                                arguments.seconds,
-                            )
+        results = _runs(connections, arguments)
+        failed += len(results["failures"])
+        name = f"fanin-{connections}"
+        if all(ofSide(results["runs"], side) for side in (Ours.name, Rsyslog.name)):
+            print(describe(results))
+            save(name, vars(arguments), results)
+            _plot(name, results["runs"])
+    return 1 if failed else 0
+
+
+def _runs(connections: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Every run with one number of connections."""
+    runs: list[dict[str, Any]] = []
+    failures: list[str] = []
+    for number in range(arguments.runs):
+        turns: list[type[Side]] = [Ours, Rsyslog]
+        for kind in turns if number % 2 == 0 else turns[::-1]:
+            print(f"{connections:,} connections, {kind.name}", flush=True)
+            with scratch("fanin") as directory:
+                try:
+                    runs.append(
+                        measure(
+                            kind,
+                            directory,
+                            connections,
+                            arguments.lines_per_s,
+                            arguments.seconds,
                         )
-                    except UserError as error:
-                        print(error)
-                        failures.append(f"{connections}: {error}")
-    _show(runs)
-    ratios = _ratios(runs)
-    results = {"ratios": ratios, "runs": runs, "failures": failures}
-    save("fanin", vars(arguments), results)
-    _plot(runs)
-    return 1 if failures else 0
+                    )
+                except UserError as error:
+                    print(error)
+                    failures.append(str(error).splitlines()[0])
+    return {"connections": connections, "runs": runs, "failures": failures}
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from .report import figure, save, scratch, showPoints, spread, table
 from .rsyslog import Rsyslog
 from .side import Ours, Side
 
-__all__ = ["main"]
+__all__ = ["describe", "main"]
 
 RUNS = 5
 
@@ -103,7 +103,7 @@ def _of(runs: list[dict[str, Any]], side: str, x: int) -> list[dict[str, Any]]:
     return [run for run in runs if run["side"] == side and run["x"] == x]
 
 
-def _show(series: str, runs: list[dict[str, Any]]) -> None:
+def _table(series: str, runs: list[dict[str, Any]]) -> str:
     rows = []
     for x in sorted({run["x"] for run in runs}):
         for side in (Ours.name, Rsyslog.name):
@@ -113,11 +113,10 @@ def _show(series: str, runs: list[dict[str, Any]]) -> None:
                 for key, (_, form) in _COLUMNS.items()
             ]
             rows.append([f"{x:,}", side, *cells])
-    table([series, "side", *[title for title, _ in _COLUMNS.values()]], rows)
-    print()
+    return table([series, "side", *[title for title, _ in _COLUMNS.values()]], rows)
 
 
-def _linear(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def _linear(runs: list[dict[str, Any]]) -> str:
     """
     The receiver's CPU as a + b * octets.
 
@@ -138,7 +137,7 @@ def _linear(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
         b = (sv * uu - su * uv) / determinant
         worst = max(abs(1 - a * u - b * v) for u, v in points)
         found[side] = {"us_a_line": a, "ns_an_octet": b * 1000, "worst": worst}
-    table(
+    return table(
         ["receiver's CPU", "µs a line", "ns an octet", "farthest point"],
         [
             [
@@ -150,7 +149,13 @@ def _linear(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
             for side, fit in found.items()
         ],
     )
-    return found
+
+
+def describe(results: dict[str, Any]) -> str:
+    """The table of one series; for lengths, with the fitted line."""
+    series, runs = results["series"], results["runs"]
+    text = _table(series, runs)
+    return text if series != "length" else f"{text}\n\n{_linear(runs)}"
 
 
 def _plot(runs: list[dict[str, Any]], chosen: Sequence[str]) -> None:
@@ -204,13 +209,14 @@ def main() -> int:
     chosen = [*SERIES] if arguments.series == "all" else [arguments.series]
     runs: list[dict[str, Any]] = []
     for series in chosen:
+        of: list[dict[str, Any]] = []
         for x in SERIES[series]:
             print(f"{series} {x:,}", flush=True)
-            runs.extend(_measure(series, x, arguments.runs, arguments.scale))
-        _show(series, [run for run in runs if run["series"] == series])
-    length = [run for run in runs if run["series"] == "length"]
-    linear = _linear(length) if length else {}
-    save("growth", vars(arguments), {"runs": runs, "linear": linear})
+            of.extend(_measure(series, x, arguments.runs, arguments.scale))
+        results = {"series": series, "runs": of}
+        print(describe(results))
+        save(f"growth-{series}", vars(arguments), results)
+        runs += of
     _plot(runs, chosen)
     return 0
 

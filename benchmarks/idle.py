@@ -3,7 +3,7 @@ Measure a forwarder that follows 1,000 of the 10,000 files of a directory: its C
 while no line is written, and the time for a burst of 3,000 rotated files::
 
     python -m benchmarks.idle
-    python -m benchmarks.idle --files 2000 --followed 200 --rotated 600
+    python -m benchmarks.idle --files 2000 --followed 200
 
 A third of the other files are rotated copies of the followed ones, half of them
 compressed; the rest are unrelated. In a burst every log is rotated three times within
@@ -25,13 +25,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from decnet_syslog.commands.pair import LocalCluster, LocalWorker
 
 from .processes import usage
 from .report import save, scratch, table
 
-__all__ = ["Result", "measure"]
+__all__ = ["Result", "describe", "measure"]
 
 # The goals.
 IDLE_PERCENT_MAX = 5.0
@@ -209,6 +210,34 @@ def measure(files: int, followed: int, idleS: float = IDLE_S) -> Result:
             run.pair.stop()
 
 
+def describe(results: dict[str, Any]) -> str:
+    """The table, with the goals."""
+    burst = ROTATIONS * results["followed"]
+    percent, seconds = f"{IDLE_PERCENT_MAX:.0f}", f"{BURST_S_MAX:.0f}"
+    return table(
+        (
+            f"{results['files']:,} files, {results['followed']:,} followed",
+            "",
+            "at most",
+        ),
+        (
+            ("idle, % of a core", f"{results['idle']:.1f}", percent),
+            (f"{burst:,} rotated, s", f"{results['burst_s']:.1f}", seconds),
+            ("its CPU time, s", f"{results['burst_cpu_s']:.1f}", ""),
+            ("idle after it, %", f"{results['after']:.1f}", percent),
+            (
+                f"{burst:,} rotated while stopped, s",
+                f"{results['missed_s']:.1f}",
+                seconds,
+            ),
+            ("idle after it, %", f"{results['missedAfter']:.1f}", percent),
+            ("first start, s", f"{results['start_s']:.1f}", ""),
+            ("lines lost", str(results["lost"]), "0"),
+            ("lines repeated", str(results["repeated"]), "0"),
+        ),
+    )
+
+
 def main() -> int:
     """Measure, print, save. The exit status is 1 if a goal is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.idle")
@@ -217,30 +246,13 @@ def main() -> int:
     parser.add_argument("--idle", type=float, default=IDLE_S, help="seconds")
     options = parser.parse_args()
     result = measure(options.files, options.followed, options.idle)
-    burst = ROTATIONS * options.followed
-    table(
-        (f"{options.files:,} files, {options.followed:,} followed", "", "at most"),
-        (
-            ("idle, % of a core", f"{result.idle:.1f}", f"{IDLE_PERCENT_MAX:.0f}"),
-            (f"{burst:,} rotated, s", f"{result.burst_s:.1f}", f"{BURST_S_MAX:.0f}"),
-            ("its CPU time, s", f"{result.burst_cpu_s:.1f}", ""),
-            ("idle after it, %", f"{result.after:.1f}", f"{IDLE_PERCENT_MAX:.0f}"),
-            (
-                f"{burst:,} rotated while stopped, s",
-                f"{result.missed_s:.1f}",
-                f"{BURST_S_MAX:.0f}",
-            ),
-            (
-                "idle after it, %",
-                f"{result.missedAfter:.1f}",
-                f"{IDLE_PERCENT_MAX:.0f}",
-            ),
-            ("first start, s", f"{result.start_s:.1f}", ""),
-            ("lines lost", str(result.lost), "0"),
-            ("lines repeated", str(result.repeated), "0"),
-        ),
-    )
-    save("idle", vars(options), asdict(result))
+    results = {
+        "files": options.files,
+        "followed": options.followed,
+        **asdict(result),
+    }
+    print(describe(results))
+    save("idle", vars(options), results)
     return 0 if result.holds else 1
 
 

@@ -157,7 +157,7 @@ def main() -> int:
         del row[2]
         rows.append(row)
     heads = [h for name in ("3 replicas", "packed") for h in (f"{name}, MB/s", "times")]
-    table(["connections x octets", "file, MB/s", *heads], rows)
+    print(table(["connections x octets", "file, MB/s", *heads], rows))
     save(
         "journals-synced" if arguments.synced else "journals", vars(arguments), results
     )

@@ -31,7 +31,7 @@ from .report import figure, save, scratch, spread, table
 from .rsyslog import Rsyslog
 from .side import Ours, Side, waitFor
 
-__all__ = ["main"]
+__all__ = ["describe", "main"]
 
 RATES = (100, 50_000)
 SECONDS = 10.0
@@ -159,14 +159,15 @@ _SIDES = (Ours.name, Rsyslog.name, DISK)
 _COLUMNS = {"p50_ms": "p50 ms", "p99_ms": "p99 ms", "max_ms": "max ms"}
 
 
-def _show(runs: list[dict[str, Any]]) -> None:
+def describe(runs: list[dict[str, Any]]) -> str:
+    """The table."""
     rows = []
     for rate in sorted({run["rate"] for run in runs}):
         for name in _SIDES:
             every = [r for r in runs if r["side"] == name and r["rate"] == rate]
             cells = [f"{spread([run[key] for run in every]):.1f}" for key in _COLUMNS]
             rows.append([f"{rate:,}", name, *cells])
-    table(["lines/s", "side", *_COLUMNS.values()], rows)
+    return table(["lines/s", "side", *_COLUMNS.values()], rows)
 
 
 def _plot(delays: dict[tuple[int, str], list[float]]) -> None:
@@ -212,7 +213,7 @@ def main() -> int:
                         done = measure(kind, directory, rate, arguments.seconds)
                 runs.append(done[0])
                 delays.setdefault((rate, name), []).extend(done[1])
-    _show(runs)
+    print(describe(runs))
     save("latency", vars(arguments), runs)
     _plot(delays)
     return 0

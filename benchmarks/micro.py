@@ -32,7 +32,7 @@ from decnet_syslog.wire._record import record, renderLines
 from .lines import DECNET_OCTETS, decnetLines
 from .report import Spread, figure, save, scratch, spread, table
 
-__all__ = ["main"]
+__all__ = ["describe", "main"]
 
 LINES = 100_000
 RUNS = 7
@@ -186,6 +186,21 @@ def _plot(names: Sequence[str], found: dict[str, list[float]]) -> None:
             axes[0].set(xlabel=f"ns a line of {DECNET_OCTETS} octets")
 
 
+def describe(results: dict[str, Any]) -> str:
+    """The table."""
+    return table(
+        ["step", "ns a line", "times a copy"],
+        [
+            [
+                name,
+                f"{spread(step['ns_per_line']):,.0f}",
+                f"{spread(step['times_copy']):.0f}",
+            ]
+            for name, step in results.items()
+        ],
+    )
+
+
 def main() -> int:
     """Run the benchmark. Returns the exit status."""
     parser = argparse.ArgumentParser(
@@ -197,17 +212,14 @@ def main() -> int:
     with scratch("micro") as directory:
         found = _measure(Steps(arguments.lines, directory), arguments.runs)
     names = list(found)
-    table(
-        ["step", "ns a line", "times a copy"],
-        [[n, f"{spread(found[n]):,.0f}", f"{_ratio(found, n):.0f}"] for n in names],
-    )
     results = {
         name: {
-            "ns_per_line": spread(found[name]).asDict(),
-            "times_copy": _ratio(found, name).asDict(),
+            "ns_per_line": found[name],
+            "times_copy": _ratio(found, name).values,
         }
         for name in names
     }
+    print(describe(results))
     save("micro", vars(arguments), results)
     _plot(names, found)
     return 0

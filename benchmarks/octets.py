@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from .delivery import Input, deliver
 from .lines import decnetLines, write
-from .report import save, scratch, spread, table
+from .report import Spread, save, scratch, spread, table
 from .side import Ours
 
-__all__ = ["main"]
+__all__ = ["describe", "main", "written"]
 
 LINES = 1_000_000
 
@@ -52,15 +53,6 @@ class Written:
     outputs: int
     processes: int
     disk: int | None
-
-    def asDict(self) -> dict[str, int | None]:
-        """The values for a result file."""
-        return {
-            "received": self.received,
-            "outputs": self.outputs,
-            "processes": self.processes,
-            "disk": self.disk,
-        }
 
 
 def _sectors(path: Path) -> int | None:
@@ -92,23 +84,29 @@ def _deliver(log: Path, lines: int, json: bool) -> Written:
         )
 
 
-def _show(results: dict[str, list[Written]]) -> None:
+def written(results: dict[str, Any], name: str) -> Spread:
+    """Octets that the listener's processes wrote for each octet received."""
+    return spread([run["processes"] / run["received"] for run in results[name]])
+
+
+def describe(results: dict[str, Any]) -> str:
+    """The table."""
     rows = []
     for name, every in results.items():
-        disk = [w.disk / w.received for w in every if w.disk is not None]
-        journal = [(w.processes - w.outputs) / w.received for w in every]
+        disk = [w["disk"] / w["received"] for w in every if w["disk"] is not None]
+        journal = [(w["processes"] - w["outputs"]) / w["received"] for w in every]
         rows.append(
             [
                 name,
-                f"{every[0].received / 1e6:,.0f}",
-                f"{every[0].outputs / every[0].received:.2f}",
+                f"{every[0]['received'] / 1e6:,.0f}",
+                f"{every[0]['outputs'] / every[0]['received']:.2f}",
                 f"{spread(journal):.2f}",
-                f"{spread([w.processes / w.received for w in every]):.2f}",
+                f"{written(results, name):.2f}",
                 f"{spread(disk):.2f}" if disk else "-",
             ]
         )
     head = ["octets for each received", "MB", "outputs", "journal", "written", "disk"]
-    table(head, rows)
+    return table(head, rows)
 
 
 def main() -> int:
@@ -121,20 +119,16 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=RUNS)
     arguments = parser.parse_args()
     chosen = [arguments.scenario] if arguments.scenario else list(SCENARIOS)
-    results: dict[str, list[Written]] = {}
+    results: dict[str, list[dict[str, int | None]]] = {}
     with scratch("lines") as directory:
         log = directory / "log"
         write(log, decnetLines(arguments.lines))
         for name in chosen:
             for _ in range(arguments.runs):
-                written = _deliver(log, arguments.lines, name == "json")
-                results.setdefault(name, []).append(written)
-    _show(results)
-    save(
-        "octets",
-        vars(arguments),
-        {name: [w.asDict() for w in every] for name, every in results.items()},
-    )
+                done = _deliver(log, arguments.lines, name == "json")
+                results.setdefault(name, []).append(asdict(done))
+    print(describe(results))
+    save("octets", vars(arguments), results)
     return 0
 
 

@@ -31,7 +31,7 @@ from .processes import listens
 from .report import save, scratch, spread, table
 from .side import Ours, waitFor
 
-__all__ = ["main"]
+__all__ = ["describe", "main"]
 
 LINES = 1_000_000
 RUNS = 5
@@ -152,12 +152,15 @@ def main() -> int:
                 with scratch(name) as where:
                     times.setdefault(name, []).append(ways[name](where))
                 print(f"  {name:8} {times[name][-1]:9.4f} s", flush=True)
-    _show(times, octets, arguments.lines)
-    save("physical", vars(arguments), {"octets": octets, "elapsed_s": times})
+    results = {"octets": octets, "lines": arguments.lines, "elapsed_s": times}
+    print(describe(results))
+    save("physical", vars(arguments), results)
     return 0
 
 
-def _show(times: dict[str, list[float]], octets: int, lines: int) -> None:
+def describe(results: dict[str, Any]) -> str:
+    """The table."""
+    times, octets, lines = results["elapsed_s"], results["octets"], results["lines"]
     rows: list[list[Any]] = []
     for name in ("openssl", "copy", "sync", "ours"):
         ratios = [
@@ -172,9 +175,11 @@ def _show(times: dict[str, list[float]], octets: int, lines: int) -> None:
                 f"{spread(ratios):.1f}",
             ]
         )
-    table(["", "elapsed s", "lines/s", "MiB/s", "time of ours by this one"], rows)
+    text = table(
+        ["", "elapsed s", "lines/s", "MiB/s", "time of ours by this one"], rows
+    )
     page = spread([seconds * 1000 for seconds in times["page"]])
-    print(f"a page and an fdatasync: {page:.2f} ms")
+    return f"{text}\na page and an fdatasync: {page:.2f} ms"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-__all__ = ["Usage", "listens", "residentKiB", "usage"]
+__all__ = ["Usage", "family", "listens", "residentKiB", "usage"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -36,7 +36,7 @@ def _status(pid: int, name: str) -> int:
     return int(status.split(f"{name}:")[1].split()[0])
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """A process and its children: our listener renders records in a child."""
     children = Path(f"/proc/{pid}/task").glob("*/children")
     return [
@@ -47,7 +47,7 @@ def _family(pid: int) -> list[int]:
 
 def residentKiB(pid: int) -> int:
     """The memory that a process and its children have resident now."""
-    return sum([_status(member, "VmRSS") for member in _family(pid)])
+    return sum([_status(member, "VmRSS") for member in family(pid)])
 
 
 def _cpu(pid: int) -> float:
@@ -62,11 +62,11 @@ def _written(pid: int) -> int:
 
 def usage(pid: int) -> Usage:
     """The resources that a running process and its children have used up to now."""
-    family = _family(pid)
+    members = family(pid)
     return Usage(
-        sum([_cpu(member) for member in family]),
-        sum([_status(member, "VmHWM") for member in family]),
-        sum([_written(member) for member in family]),
+        sum([_cpu(member) for member in members]),
+        sum([_status(member, "VmHWM") for member in members]),
+        sum([_written(member) for member in members]),
     )
 
 

@@ -11,17 +11,18 @@ from __future__ import annotations
 import compileall
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import decnet_syslog
 from decnet_syslog.commands.pair import LocalCluster, Process
 from decnet_syslog.errors import UserError
+from decnet_syslog.hotpath._functions import PURE_PYTHON
 from decnet_syslog.trust import Authority
 
 from .processes import listens
 
-__all__ = ["Ours", "Side", "ends", "nameProcesses", "waitFor"]
+__all__ = ["Ours", "Pure", "Side", "ends", "nameProcesses", "waitFor"]
 
 # The time limit for a process to begin listening, in seconds.
 START_S = 60.0
@@ -120,9 +121,14 @@ def nameProcesses(receiver: int, senders: Sequence[int]) -> dict[str, int]:
 
 
 class Ours(Side):
-    """decnet-listener and decnet-forwarder."""
+    """
+    decnet-listener and decnet-forwarder.
+
+    @cvar environment: variables for their processes.
+    """
 
     name = "decnet-syslog"
+    environment: Mapping[str, str] = {}
 
     def __init__(self, directory: Path, json: bool) -> None:
         directory.mkdir(parents=True)
@@ -135,6 +141,7 @@ class Ours(Side):
         self.rawPath = self._pair.logPath
         self.jsonPath = self._pair.jsonPath if json else None
         self.authority = self._pair.authority
+        self._pair.listener.environment |= self.environment
         if not json:
             listener = self._pair.listener
             kept = [a for a in listener.arguments if not a.startswith("--json-path=")]
@@ -147,6 +154,7 @@ class Ours(Side):
             a for a in worker.forwarder.arguments if not a.startswith("--log-file=")
         ]
         worker.forwarder.arguments = [*kept, *[f"--log-file={file}" for file in files]]
+        worker.forwarder.environment |= self.environment
         self._senders.append(worker.forwarder)
 
     def startReceiver(self) -> None:
@@ -179,3 +187,10 @@ class Ours(Side):
     def stop(self) -> None:
         """Kill them: everything is delivered."""
         self._pair.stop()
+
+
+class Pure(Ours):
+    """The same without the compiled module."""
+
+    name = "pure Python"
+    environment: Mapping[str, str] = {PURE_PYTHON: "1"}

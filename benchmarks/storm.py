@@ -24,10 +24,10 @@ from decnet_syslog.errors import UserError
 
 from .fleet import Fleet, allowDescriptors
 from .processes import usage
-from .report import figure, save, scratch, spread, table
+from .report import PLOTTED, figure, save, scratch, spread, table
 from .side import Ours
 
-__all__ = ["main"]
+__all__ = ["describe", "main"]
 
 CONNECTIONS = 5_000
 DOWN_S = 10.0
@@ -85,8 +85,10 @@ def measure(
         "listener_cpu_s": used.cpu_s,
         "fleet_cpu_s": fleetUsed.cpu_s - before.cpu_s,
         "listener_peak_mib": used.peakKiB / 1024,
-        "attempts": [round(at, 3) for at in sorted(attempts)],
-        "ready": [round(at, 3) for at in sorted(ready)],
+        PLOTTED: {
+            "attempts": [round(at, 3) for at in sorted(attempts)],
+            "ready": [round(at, 3) for at in sorted(ready)],
+        },
     }
 
 
@@ -98,7 +100,7 @@ def _perSecond(times: list[float]) -> dict[int, int]:
 
 
 def _plot(run: dict[str, Any]) -> None:
-    attempts, ready = run["attempts"], run["ready"]
+    attempts, ready = run[PLOTTED]["attempts"], run[PLOTTED]["ready"]
     with figure("storm", 2) as axes:
         if axes is None:
             return
@@ -129,6 +131,16 @@ _COLUMNS = {
 }
 
 
+def describe(runs: list[dict[str, Any]]) -> str:
+    """The table."""
+    cells = [
+        f"{spread([run[key] for run in runs]):{form}}"
+        for key, (_, form) in _COLUMNS.items()
+    ]
+    text = table([title for title, _ in _COLUMNS.values()], [cells])
+    return f"{text}\nBYE heard: {runs[-1]['byes']}"
+
+
 def main() -> int:
     """Run the benchmark. Returns the exit status."""
     parser = argparse.ArgumentParser(
@@ -150,16 +162,7 @@ def main() -> int:
             f"all {run['connections']:,} back after {run['back_s']:.1f} s", flush=True
         )
         runs.append(run)
-    table(
-        [title for title, _ in _COLUMNS.values()],
-        [
-            [
-                f"{spread([run[key] for run in runs]):{form}}"
-                for key, (_, form) in _COLUMNS.items()
-            ]
-        ],
-    )
-    print(f"BYE heard: {runs[-1]['byes']}")
+    print(describe(runs))
     save("storm", vars(arguments), runs)
     _plot(runs[-1])
     return 0

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from zlib import crc32
 
+from benchmarks.report import saveLines
 from decnet_syslog.files import (
     AcknowledgedPosition,
     FileId,
@@ -755,10 +756,11 @@ def main() -> int:
         unreported += outcome.isUnreported
         if outcome.lost or outcome.isUnreported:
             print(f"seed {seed}: {outcome}")
-    print(
-        f"{count} histories: {lost} lost octets, {alike} lost some of contents that are alike,"
-        f" {repeated} repeated lines, {unreported} of them unreported"
+    words = (
+        f"{count:,} histories: {lost} lost octets, {alike} lost some of contents that are"
+        f" alike, {repeated} repeated lines, {unreported} of them unreported"
     )
+    saveLines("contents", vars(chosen), [words])
     return 1 if lost or unreported else 0
 
 

@@ -5,7 +5,7 @@ moves the files.
 Real processes, a forwarder that ships numbered lines all the time, and one fault in
 each run:
 
-    python -m tests.campaigns.diskmatrix            every run; writes the table into docs/proof.rst
+    python -m tests.campaigns.diskmatrix            every run; saves the result for docs/proof.rst
     python -m tests.campaigns.diskmatrix raw ENOSPC only these
 
 I{running}: the fault comes and goes while the listener runs. I{killed}, I{stopped}: the
@@ -31,11 +31,13 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+from benchmarks.report import rstTable, save
 from decnet_syslog.commands.pair import LocalCluster
 from decnet_syslog.errors import UserError
 
@@ -68,10 +70,6 @@ FAULT_S = 1.6
 
 # The time limit for all lines to arrive once the fault is over, in seconds.
 PATIENCE_S = 60.0
-
-PROOF = Path(__file__).parent.parent.parent / "docs" / "proof.rst"
-BEGIN = ".. The disk matrix begins: written by python -m tests.campaigns.diskmatrix\n"
-END = ".. The disk matrix ends\n"
 
 _LINE = re.compile(rb"- e - line (\d+)\n")
 
@@ -523,27 +521,19 @@ def cells(
     return [Cell(s, f, w) for f in faults for s in subjects for w in whens]
 
 
-def _row(widths: Sequence[int], values: Sequence[str]) -> str:
-    padded = [value.ljust(width) for value, width in zip(values, widths, strict=True)]
-    return "  ".join(padded).rstrip() + "\n"
+def describe(results: Sequence[Mapping[str, Any]]) -> str:
+    """The page's tables: in reStructuredText."""
+    return render({Cell(**one["cell"]): Result(**one["result"]) for one in results})
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A simple table of reStructuredText."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    rule = "  ".join("=" * width for width in widths) + "\n"
-    body = "".join(_row(widths, row) for row in rows)
-    return rule + _row(widths, header) + rule + body + rule
-
-
-def render(results: dict[Cell, Result]) -> str:
+def render(results: Mapping[Cell, Result]) -> str:
     """The tables for the documentation."""
     rows = [
         [f"{fault}; {when}", *[str(results[Cell(s, fault, when)]) for s in SUBJECTS]]
         for fault in FAULTS
         for when in WHENS
     ]
-    text = _table(["fault; the listener", *SUBJECTS], rows)
+    text = rstTable(["fault; the listener", *SUBJECTS], rows)
     text += "\nThe first message about the fault in the listener's log:\n\n"
     for fault in FAULTS:
         text += f"{fault}\n"
@@ -568,7 +558,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.campaigns.diskmatrix",
         description="Run a listener while a disk fails or files are moved. Without names every run"
-        " is performed, and the table in docs/proof.rst is written. The exit status is 0 if"
+        " is performed, and the result is saved for docs/proof.rst. The exit status is 0 if"
         " no line was lost or repeated without a report.",
     )
     parser.add_argument(
@@ -594,9 +584,11 @@ def main(arguments: list[str]) -> int:
             print(f"{cell}: {result}  {result.words}", flush=True)
     bad = [cell for cell, result in results.items() if not result.holds]
     if not arguments:
-        before, _, rest = PROOF.read_text("utf-8").partition(BEGIN)
-        _, _, after = rest.partition(END)
-        PROOF.write_text(f"{before}{BEGIN}\n{render(results)}\n{END}{after}", "utf-8")
+        found = [
+            {"cell": asdict(cell), "result": asdict(result)}
+            for cell, result in results.items()
+        ]
+        save("diskmatrix", {}, found)
     for cell in bad:
         print(f"FAILS: {cell}: {results[cell]}")
     return bool(bad)

@@ -23,8 +23,11 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from benchmarks.report import rstTable, save
 from decnet_syslog.commands.pair import LocalCluster, Process
 
 __all__ = ["CALLS", "EIO", "Reader", "attempt", "enumerate_"]
@@ -216,27 +219,82 @@ def enumerate_(
             return when - 1
 
 
-def enumerateSegments() -> int:
+def enumerateCalls(sides: Sequence[str], calls: Sequence[str]) -> list[dict[str, Any]]:
+    """
+    Kill each of some ends at each of some calls, once and again in the recovery, and let each
+    sync fail once.
+
+    @return: for each end and call, how many calls there were.
+    """
+    found = []
+    for side in sides:
+        for call in calls:
+            one: dict[str, Any] = {"side": side, "call": call}
+            one["kills"] = enumerate_(side, call)
+            one["again"] = enumerate_(side, call, recovery=True)
+            if call in ("fdatasync", "fsync"):
+                one["failures"] = enumerate_(side, call, what=EIO)
+            print(one, flush=True)
+            found.append(one)
+    return found
+
+
+def enumerateSegments() -> list[dict[str, Any]]:
     """Kill the listener at each call on the file of segments, and let calls fail."""
-    total = 0
+    found: list[dict[str, Any]] = []
     for call in SEGMENT_CALLS:
-        for recovery in (False, True):
-            kills = enumerate_("listener", call, recovery, only=SEGMENTS)
-            total += kills
-            where = "and again in the recovery" if recovery else ""
-            print(
-                f"segments {call:<10} killed at each of 1..{kills} {where}", flush=True
-            )
+        found.append(
+            {
+                "side": "listener, segments",
+                "call": call,
+                "kills": enumerate_("listener", call, only=SEGMENTS),
+                "again": enumerate_("listener", call, recovery=True, only=SEGMENTS),
+            }
+        )
+        print(found[-1], flush=True)
     for call, what in [*HARMLESS, ("fdatasync", EIO)]:
         directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-enumerate-"))
         status = attempt(directory, "listener", call, 1, what, only=SEGMENTS)
         injected = b"INJECTED" in (directory / "trace").read_bytes()
         assert injected, f"no {call} on {SEGMENTS}: see {directory}"
         shutil.rmtree(directory)
-        total += 1
-        end = "continued" if not status else f"ended with {status}"
-        print(f"segments {call:<10} {what}: {end}", flush=True)
-    return total
+        end = "continues" if not status else f"ends with {status}"
+        found.append({"call": call, "what": what.removeprefix("error="), "end": end})
+        print(found[-1], flush=True)
+    return found
+
+
+def describe(results: Sequence[Mapping[str, Any]]) -> str:
+    """The page's tables: in reStructuredText."""
+
+    def reached(count: int | None) -> str:
+        return "" if count is None else f"1..{count}" if count else "makes none"
+
+    rows = [
+        (
+            *(one["side"], one["call"], reached(one["kills"]), reached(one["again"])),
+            reached(one.get("failures")),
+        )
+        for one in results
+        if "kills" in one
+    ]
+    heads = (
+        "end",
+        "call",
+        "killed at each of",
+        "and again in the recovery",
+        "EIO once at each of",
+    )
+    text = rstTable(heads, rows)
+    failed = [(one["call"], one["what"], one["end"]) for one in results if "end" in one]
+    if failed:
+        text += "\n" + rstTable(("call", "fails with", "the listener"), failed)
+    runs = len(failed) + sum(
+        [one.get(key, 0) for one in results for key in ("kills", "again", "failures")]
+    )
+    return (
+        f"{text}\n{runs} runs: 0 lost, 0 repeated, 0 out of order, nothing vanished.\n"
+    )
 
 
 def options(arguments: list[str]) -> argparse.Namespace:
@@ -262,26 +320,11 @@ def main(arguments: list[str]) -> int:
     chosen = options(arguments)
     sides = [chosen.side] if chosen.side else ["listener", "forwarder"]
     calls = [chosen.call] if chosen.call else list(CALLS)
-    total = 0
-    if chosen.side == "segments":
-        sides, total = [], enumerateSegments()
-    for side in sides:
-        for call in calls:
-            for recovery in (False, True):
-                kills = enumerate_(side, call, recovery)
-                total += kills
-                where = "and again in the recovery" if recovery else ""
-                print(
-                    f"{side:<9} {call:<10} killed at each of 1..{kills} {where}",
-                    flush=True,
-                )
-        for call in ("fdatasync", "fsync"):
-            if call not in calls:
-                continue
-            failures = enumerate_(side, call, what=EIO)
-            total += failures
-            print(f"{side:<9} {call:<10} failed at each of 1..{failures}", flush=True)
-    print(f"{total} runs: 0 lost, 0 repeated, 0 out of order, nothing vanished")
+    isSegments = chosen.side == "segments"
+    found = enumerateSegments() if isSegments else enumerateCalls(sides, calls)
+    print(describe(found))
+    if isSegments or not chosen.side:
+        save("enumeration-segments" if isSegments else "enumeration", {}, found)
     return 0
 
 

@@ -2,9 +2,8 @@
 Every way to rotate a log (L{tests.rotators}) against a forwarder that runs, is stopped,
 or is killed. Counts lines that are lost, repeated, or covered by gap records::
 
-    python -m tests.campaigns.logrotate_matrix                  # every row, some minutes
+    python -m tests.campaigns.logrotate_matrix                  # every row, for docs/proof.rst
     python -m tests.campaigns.logrotate_matrix --only extension # rows whose title begins so
-    python -m tests.campaigns.logrotate_matrix --write          # the table of docs/proof.rst
 
 Both ends are real processes, started by their command lines. Every line has 64 octets,
 so the octets of a gap record convert to lines. Every row has six rotations. The
@@ -29,11 +28,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from benchmarks.report import rstTable, save
 from decnet_syslog.commands.pair import LocalCluster, LocalWorker
 from decnet_syslog.errors import UserError
 
@@ -58,9 +59,6 @@ SEEN_S = 2.0
 # last line, in seconds.
 PATIENCE_S = 100.0
 QUIET_S = 2.0
-
-PROOF = Path(__file__).parent.parent.parent / "docs" / "proof.rst"
-BEGIN, END = ".. begin rotations\n", ".. end rotations\n"
 
 
 @dataclass(frozen=True)
@@ -302,47 +300,42 @@ def run(directory: Path, kind: Kind, state: str) -> Outcome:
         return Outcome(kind, state, 0, 0, 0, 0, 0, str(error))
 
 
-def table(outcomes: Iterable[Outcome]) -> list[str]:
+def table(outcomes: Iterable[Outcome]) -> str:
     """The outcomes, a line for each kind."""
-    cells: dict[str, dict[str, str]] = {}
-    for outcome in outcomes:
-        row = cells.setdefault(outcome.kind.title, {})
-        row[outcome.state] = outcome.cell()
+    return _table([(one.kind.title, one.state, one.cell()) for one in outcomes])
+
+
+def _table(cells: Iterable[tuple[str, str, str]]) -> str:
+    found: dict[str, dict[str, str]] = {}
+    for title, state, cell in cells:
+        found.setdefault(title, {})[state] = cell
     rows = [
         # In reStructuredText a lone asterisk begins emphasis.
         [title.replace("*", r"\*"), *[row.get(state, "") for state in STATES]]
-        for title, row in cells.items()
+        for title, row in found.items()
     ]
-    heads = ["rotation", *STATES]
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    rule = "  ".join("=" * width for width in widths)
-
-    def line(row: Sequence[str]) -> str:
-        padded = [text.ljust(width) for text, width in zip(row, widths, strict=True)]
-        return "  ".join(padded).rstrip()
-
-    return [rule, line(heads), rule, *map(line, rows), rule]
+    return rstTable(["rotation", *STATES], rows)
 
 
-def write(outcomes: Sequence[Outcome]) -> None:
-    """Insert the table between its markers in the documentation."""
-    total = sum(outcome.written for outcome in outcomes)
+def asResults(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """The values for a result file."""
     version = subprocess.run(["logrotate", "--version"], capture_output=True, text=True)
     program = (version.stdout or version.stderr).splitlines()[0]
-    text = PROOF.read_text("utf-8")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    body = "\n".join(
-        [
-            "",
-            f"{total:,} lines, {program}; lines lost / repeated / in gap records:",
-            "",
-            *table(outcomes),
-            "",
-            "",
-        ]
+    written = sum(outcome.written for outcome in outcomes)
+    cells = [
+        {"title": one.kind.title, "state": one.state, "cell": one.cell()}
+        for one in outcomes
+    ]
+    return {"program": program, "written": written, "cells": cells}
+
+
+def describe(results: Mapping[str, Any]) -> str:
+    """The page's table: in reStructuredText."""
+    cells = [(one["title"], one["state"], one["cell"]) for one in results["cells"]]
+    return (
+        f"{results['written']:,} lines, {results['program']}; lines lost / repeated / in gap"
+        f" records:\n\n{_table(cells)}"
     )
-    PROOF.write_text(f"{before}{BEGIN}{body}{END}{after}", "utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -351,7 +344,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="rows whose title begins so")
     parser.add_argument("--state", choices=STATES, help="forwarder state")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help="write docs/proof.rst")
     parser.add_argument("--keep", action="store_true", help="keep the directory")
     options = parser.parse_args(arguments)
     directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-rotations-"))
@@ -370,10 +362,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name = f"{outcome.kind.title}, {outcome.state}"
             said = f"{name:<45} {outcome.cell()}  {outcome.failure}"
             print(said.rstrip(), file=sys.stderr, flush=True)
-    print("\n".join(table(outcomes)))
+    print(table(outcomes))
     print("lines lost / repeated / in gap records")
-    if options.write:
-        write(outcomes)
+    if not options.only and options.state is None:
+        save("rotations", vars(options), asResults(outcomes))
     if options.keep:
         print(f"see {directory}")
     else:

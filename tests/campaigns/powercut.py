@@ -41,6 +41,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from benchmarks.report import saveLines
 from decnet_syslog.wire import ACK, RESUME, ControlLine
 
 from . import pipeline
@@ -486,16 +487,18 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("first", nargs="?", type=int, default=1, help="the first seed")
     chosen = parser.parse_args(arguments)
     count, first = chosen.count, chosen.first
-    total = 0
+    cuts = []
     for seed in range(first, first + 2 * count, 2):
         home = newHome()
         try:
-            total += run(home, seed)
+            cuts.append(run(home, seed))
         except BaseException:
             print(f"history {seed}: see {home}", flush=True)
             raise
         shutil.rmtree(home)
-        print(f"history {seed}: {total} power cuts survived", flush=True)
+        print(f"history {seed}: {cuts[-1]:,} power cuts survived", flush=True)
+    words = f"{len(cuts)} histories, {sum(cuts):,} power cuts: all survived"
+    saveLines("powercut", vars(chosen), [words])
     return 0
 
 

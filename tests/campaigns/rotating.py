@@ -6,7 +6,7 @@ Lines in the log and its copies at the end must have arrived once. Lines that lo
 itself loses, written between its copy and its truncation, are counted by whether they
 arrived:
 
-    python -m tests.campaigns.rotating 180 1
+    python -m tests.campaigns.rotating 180 1 2 3
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from benchmarks.report import saveLines, table
 from decnet_syslog.commands.pair import LocalCluster, LocalWorker
 
 from ..peers import requirePeer
@@ -192,21 +193,27 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "rotations", nargs="?", type=int, default=180, help="default: 180"
     )
-    parser.add_argument("seed", nargs="?", type=int, default=1, help="default: 1")
+    parser.add_argument(
+        "seeds", nargs="*", type=int, default=[1], help="one run each; default: 1"
+    )
     chosen = parser.parse_args(arguments)
-    rotations, seed = chosen.rotations, chosen.seed
-    directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-rotating-"))
-    pair = LocalCluster(directory)
-    try:
-        result = rotateUnderLoad(pair, rotations, 1.0, random.Random(seed))
-    finally:
-        pair.stop()
-    for name, count in vars(result).items():
-        print(f"{name:<10} {count}")
-    if result.missing or result.repeated:
-        print(f"see {directory}")
-        return 1
-    shutil.rmtree(directory)
+    results: dict[str, Outcome] = {}
+    for seed in chosen.seeds:
+        directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-rotating-"))
+        pair = LocalCluster(directory)
+        try:
+            result = rotateUnderLoad(pair, chosen.rotations, 1.0, random.Random(seed))
+        finally:
+            pair.stop()
+        results[f"seed {seed}"] = result
+        print(f"seed {seed}: {result}", flush=True)
+        if result.missing or result.repeated:
+            print(f"see {directory}")
+            return 1
+        shutil.rmtree(directory)
+    names = [one.name for one in fields(Outcome) if one.name != "examples"]
+    rows = [[n, *[f"{getattr(r, n):,}" for r in results.values()]] for n in names]
+    saveLines("rotating", vars(chosen), table(["lines", *results], rows).splitlines())
     return 0
 
 

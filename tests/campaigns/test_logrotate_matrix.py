@@ -84,7 +84,8 @@ class OutcomeTests(SynchronousTestCase):
 
     def test_tableOfOutcomes(self) -> None:
         """The table has a row for each kind of rotation and a column for each state."""
-        lines = table([self.outcome(lost=1234), self.outcome("svlogd", gaps=1)])
+        outcomes = [self.outcome(lost=1234), self.outcome("svlogd", gaps=1)]
+        lines = table(outcomes).splitlines()
         self.assertEqual(lines[1].split(), ["rotation", *STATES])
         self.assertEqual(lines[3].split(), ["default", "1,234", "/", "0", "/", "0"])
         self.assertEqual(lines[4].split(), ["svlogd", "0", "/", "0", "/", "1"])

@@ -196,7 +196,7 @@ class TableTests(SynchronousTestCase):
         """
         In the text table, a bad row shows both the expected and the observed outcome.
         """
-        head, good, bad = siege.table([self.good, self.bad]).splitlines()
+        head, _, good, bad = siege.table([self.good, self.bad]).splitlines()
         self.assertEqual(head.split()[-2:], ["expected", "seen"])
         self.assertEqual(good.count("closed: framing"), 2)
         self.assertTrue(bad.endswith("open -- log: []"))
@@ -204,16 +204,18 @@ class TableTests(SynchronousTestCase):
 
     def test_tableAsRst(self) -> None:
         """
-        In the table for the documentation, each row has four cells, and backslashes are
-        escaped.
+        In the table for the documentation, a bad row shows what was seen, another one the
+        delays of its lines; backslashes are escaped.
         """
-        path = Outcome(Row("path", "w1", "CN a\\b", lambda a: OPEN, OPEN), OPEN, True)
-        lines = siege.table([path, self.bad], True).splitlines()
-        self.assertEqual(lines[0], ".. list-table::")
-        cells = [line for line in lines if line.lstrip("* ").startswith("- ")]
-        self.assertEqual(len(cells), 3 * 4)
-        self.assertIn("     - CN a\\\\b", lines)
-        self.assertIn("     - ``open -- log: []``", lines)
+        path = Row("path", "w1", "CN a\\b", lambda a: OPEN, OPEN)
+        outcomes = [Outcome(path, OPEN, True, (0.25,)), self.good, self.bad]
+        text = siege.describe(siege.asResults(outcomes, "the verdict"))
+        escaped, good, bad = text.splitlines()[3:6]
+        self.assertIn("CN a\\\\b  ", escaped)
+        self.assertTrue(escaped.endswith("delay 250 ms, 250 at worst"), escaped)
+        self.assertTrue(good.endswith("as expected"), good)
+        self.assertTrue(bad.endswith("**open -- log: []**"), bad)
+        self.assertTrue(text.endswith("\nthe verdict.\n"))
 
     def verdict(self, *outcomes: Outcome, differ: int = 0, **seen: Any) -> bool:
         worker = Seen(**{**vars(GOOD), **seen})

@@ -1,5 +1,5 @@
 """
 Every attack that a hostile machine may try, all at once, while a worker keeps sending.
 
-    python -m tests.campaigns.siege [--kinds K...] [--rst] [--memory]
+    python -m tests.campaigns.siege [--kinds K...] [--memory]
 """

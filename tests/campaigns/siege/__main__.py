@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
+
+from benchmarks.report import rstTable, save
+from benchmarks.report import table as textTable
 
 from . import certificates, contents, controls, floods, frames, handshakes, paths, slow
 from .field import Field, Outcome, Row, try_
 from .witness import Seen
 
-__all__ = ["ROWS", "besiege", "main", "table"]
+__all__ = ["ROWS", "asResults", "besiege", "describe", "main", "table"]
 
 ROWS: Sequence[Row] = [
     row
@@ -86,40 +91,53 @@ def _note(outcome: Outcome, done: dict[str, Outcome], of: int, progress: bool) -
         print(f"\r\x1b[K{len(done)} of {of}", end="", file=sys.stderr, flush=True)
 
 
-def table(outcomes: Sequence[Outcome], rst: bool = False) -> str:
-    """Rows as text, or as a list-table of reStructuredText."""
-    cells = [
-        (
-            o.row.kind,
-            o.row.sent,
-            o.row.expected,
-            (o.row.expected if o.good else o.seen) + o.beside,
-        )
-        for o in outcomes
-    ]
-    if rst:
-        lines = [".. list-table::", "   :header-rows: 1", ""]
-        for number, row in enumerate([_HEADS, *cells]):
-            quoted = [
-                cell
-                if number == 0
-                else f"``{cell}``"
-                if i > 1
-                else cell.replace("\\", "\\\\")
-                for i, cell in enumerate(row)
-            ]
-            lines += [
-                f"   {'* -' if i == 0 else '  -'} {cell}"
-                for i, cell in enumerate(quoted)
-            ]
-        return "\n".join(lines)
-    widths = [max(len(row[i]) for row in [_HEADS, *cells]) for i in range(3)]
-    return "\n".join(
-        "  ".join(
-            [*[c.ljust(w) for c, w in zip(row, widths, strict=False)], row[3]]
-        ).rstrip()
-        for row in [_HEADS, *cells]
+def table(outcomes: Sequence[Outcome]) -> str:
+    """Rows as text."""
+    return textTable(
+        _HEADS,
+        [
+            (
+                o.row.kind,
+                o.row.sent,
+                o.row.expected,
+                (o.row.expected if o.good else o.seen) + o.beside,
+            )
+            for o in outcomes
+        ],
     )
+
+
+def asResults(outcomes: Sequence[Outcome], words: str) -> dict[str, Any]:
+    """The values for a result file."""
+    return {
+        "rows": [
+            {
+                "kind": outcome.row.kind,
+                "attack": outcome.row.sent,
+                "expected": outcome.row.expected,
+                "seen": "" if outcome.good else outcome.seen,
+                "delays": outcome.beside.removeprefix("; "),
+            }
+            for outcome in outcomes
+        ],
+        "verdict": words,
+    }
+
+
+def describe(results: Mapping[str, Any]) -> str:
+    """The page's table: in reStructuredText."""
+    rows = [
+        (
+            row["kind"],
+            # A backslash and an asterisk mean something there.
+            re.sub(r"([\\*])", r"\\\1", row["attack"]),
+            f"``{row['expected']}``",
+            f"**{row['seen']}**" if row["seen"] else row["delays"] or "as expected",
+        )
+        for row in results["rows"]
+    ]
+    heads = ("kind", "attack", "expected", "seen")
+    return f"{rstTable(heads, rows)}\n{results['verdict']}.\n"
 
 
 def verdict(outcomes: Sequence[Outcome], seen: Seen, differ: int) -> tuple[str, bool]:
@@ -143,16 +161,17 @@ def main(arguments: Sequence[str]) -> int:
     kinds = list(dict.fromkeys(row.kind for row in ROWS))
     parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--rows", nargs="+", help="only these", default=[])
-    parser.add_argument("--rst", action="store_true", help="the table for the docs")
     parser.add_argument(
         "--memory", action="store_true", help="the listener's memory instead"
     )
     options = parser.parse_args(arguments)
     directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-siege-"))
     if options.memory:
-        from .memory import measure
+        from . import memory
 
-        print(measure(directory))
+        results = memory.measure(directory)
+        print(memory.describe(results))
+        save("siege-memory", vars(options), results)
         shutil.rmtree(directory)
         return 0
     rows = [
@@ -162,9 +181,11 @@ def main(arguments: Sequence[str]) -> int:
     ]
     outcomes, seen, differ = besiege(directory, rows, True)
     print("\r\x1b[K", end="", file=sys.stderr)
-    print(table(outcomes, options.rst))
+    print(table(outcomes))
     words, good = verdict(outcomes, seen, differ)
     print(f"\n{words}")
+    if rows == ROWS:
+        save("siege", vars(options), asResults(outcomes, words))
     if not good:
         print(f"see {directory}")
         return 1

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.processes import residentKiB
+from benchmarks.report import rstTable
 
 from .field import Field
 from .papers import Papers
 from .peer import OPEN, Peer, TLSPeer, context
 
-__all__ = ["Figure", "measure"]
+__all__ = ["Figure", "describe", "measure"]
 
 # The beginning of a ClientHello: the listener waits for the rest.
 _HELLO = bytes.fromhex("1603010200010001fc0303") + bytes(32)
@@ -79,7 +81,7 @@ def _nothing(peers: Sequence[Peer]) -> None:
     pass
 
 
-def measure(directory: Path) -> str:
+def measure(directory: Path) -> dict[str, Any]:
     """Try three crowds. Returns a table."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -111,21 +113,19 @@ def measure(directory: Path) -> str:
         seen = field.finish()
     finally:
         field.stop()
+    return {"crowds": [asdict(one) for one in figures], "worker": asdict(seen)}
+
+
+def describe(results: Mapping[str, Any]) -> str:
+    """The page's table: in reStructuredText."""
+    seen = results["worker"]
     heads = ["each", "held at once", "before", "peak", "after, MiB"]
-    rows = [heads, *[figure.row() for figure in figures]]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
-    rule = "  ".join("=" * width for width in widths)
-    lines = [
-        "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip()
-        for r in rows
-    ]
-    return "\n".join(
-        [
-            *[rule, lines[0], rule, *lines[1:], rule, ""],
-            f"The well-behaved worker: {seen.written:,} lines written,"
-            f" {seen.delivered:,} delivered, {seen.repeated} repeated;"
-            f" delay {seen.worst * 1000:.0f} ms at worst.",
-        ]
+    rows = [Figure(**one).row() for one in results["crowds"]]
+    return (
+        f"{rstTable(heads, rows)}\n"
+        f"The well-behaved worker: {seen['written']:,} lines written,"
+        f" {seen['delivered']:,} delivered, {seen['repeated']} repeated;"
+        f" delay {seen['worst'] * 1000:.0f} ms at worst.\n"
     )
 
 
