@@ -5,10 +5,10 @@ Write the measured figures of the documentation.
     python -m benchmarks.docs bulk-raw octets     take these results from benchmarks/results/ first
     python -m benchmarks.docs --check             exit status 1 if a page would change
 
-A benchmark or a campaign saves what it measured in C{benchmarks/results/NAME.json}. This command
-copies a result to C{docs/results/}, where it is committed, and writes what is between the lines
-C{.. begin: NAME} and C{.. end: NAME} of the pages. L{BLOCKS} has a function for each name.
-Everything outside of these lines is written by hand.
+A benchmark or a campaign saves its result as C{benchmarks/results/NAME.json}. This command
+copies results to C{docs/results/}, which is committed, and replaces the text of the pages between
+the lines C{.. begin: NAME} and C{.. end: NAME}. L{BLOCKS} has a function for each name. Authors
+write everything outside of these lines.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def _withoutPlots(value: Any) -> Any:
 
 def take(name: str, source: Path = RESULTS, to: Path = TAKEN) -> None:
     """
-    Copy a result to those that are committed, without what is only for plots.
+    Copy a result to the committed ones, without the data of its plots.
 
     @raise UserError: there is none of this name.
     """

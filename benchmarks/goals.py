@@ -22,7 +22,7 @@ class Goal:
     @ivar result: the name of the result.
     @ivar take: the figure, from the result.
     @ivar form: its format.
-    @ivar least: the figure is to be at least this; C{most}: at most this.
+    @ivar least: the smallest acceptable figure; C{most}: the largest one.
     """
 
     title: str
@@ -33,7 +33,7 @@ class Goal:
     most: float | None = None
 
     def row(self, results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-        """The title, the bound, what is reached, and the verdict."""
+        """The title, the bound, the measured figure, and the verdict."""
         bound = (
             f"at least {self.least:,}"
             if self.most is None

@@ -121,7 +121,7 @@ def _samples(path: Path) -> Iterator[tuple[int, str, str]]:
 
 class _Watched(Ours):
     """
-    Ours, which notes its processes before it ends them.
+    Ours; notes its processes before it ends them.
 
     @ivar ends: the end that each process belongs to.
     """

@@ -43,7 +43,7 @@ __all__ = [
 
 RESULTS = Path(__file__).parent / "results"
 
-# The part of a result that only the plots need: the documentation does not keep it.
+# The member of a result with the data of its plots: the documentation does not keep it.
 PLOTTED = "plot"
 
 # The load of the machine when the measurement began: it is over when it is saved.

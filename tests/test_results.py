@@ -78,7 +78,7 @@ class RenderTests(SynchronousTestCase):
         self.assertEqual(docs.rendered(written, {"octets": result}), written)
 
     def test_missingResult(self) -> None:
-        """A block without a result says so, instead of showing older figures."""
+        """A block without a result reports that, instead of showing older figures."""
         written = docs.rendered(self.page, {})
         self.assertIn("No result of ``octets`` is recorded.", written)
         self.assertNotIn("old", written)
@@ -99,7 +99,7 @@ class TakeTests(SynchronousTestCase):
         self.to = Path(self.mktemp())
 
     def test_withoutPlots(self) -> None:
-        """A result is copied without what only the plots need."""
+        """A result is copied without the data of its plots."""
         runs = [{"elapsed_s": 1.5, "plot": [[0.1, 5]]}, {"elapsed_s": 1.6, "plot": {}}]
         content = {"command": "c", "results": {"runs": runs}}
         (self.source / "backlog.json").write_text(json.dumps(content))

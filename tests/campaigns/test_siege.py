@@ -204,7 +204,7 @@ class TableTests(SynchronousTestCase):
 
     def test_tableAsRst(self) -> None:
         """
-        In the table for the documentation, a bad row shows what was seen, another one the
+        In the table for the documentation, a bad row shows the outcome, another row the
         delays of its lines; backslashes are escaped.
         """
         path = Row("path", "w1", "CN a\\b", lambda a: OPEN, OPEN)
