@@ -26,6 +26,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "__init__",
             "_lazy",
             "errors",
+            "boundaries",
             "clock",
             "addresses",
             "durable",

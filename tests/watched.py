@@ -21,6 +21,7 @@ from decnet_syslog.master._service import ListenerService
 from decnet_syslog.master._status import ListenerStatus
 from decnet_syslog.monitoring._enrolled import Enrolled
 from decnet_syslog.monitoring._events import EventLog
+from decnet_syslog.monitoring._facts import ListenerFacts
 from decnet_syslog.monitoring._fleet import REFRESH_S
 from decnet_syslog.monitoring._pages import makePages
 from decnet_syslog.monitoring._port import StatusPort
@@ -194,11 +195,13 @@ class Watched:
         now = datetime.fromtimestamp(self.wall(), timezone.utc)
         return now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> ListenerFacts:
         """The facts, collected as by the service."""
         recent = [event.asRecord() for event in self.events.recent()]
-        found = {**self.status.facts(), "host": self.host}
-        return {**found, "events": {"recent": recent}}
+        found = self.status.facts()
+        found["host"] = self.host
+        found["events"] = {"counts": {}, "refusals": {}, "recent": recent}
+        return found
 
     def look(self) -> None:
         """Check the fleet, as the service does."""

@@ -11,25 +11,29 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
 
 from .. import __version__, hotpath
+from ..boundaries import Reactor
 from ..journal import Batch
 from ..monitoring import (
     DAY_S,
     LATELY_S,
+    CertificateFacts,
     Durations,
     Enrolled,
     Fleet,
+    ListenerFacts,
     Presence,
+    ProblemFacts,
     StatusOptions,
     WatchService,
     buildFacts,
     listenerMetrics,
     makePages,
+    outputFacts,
     problemRecord,
     utcText,
 )
@@ -144,7 +148,7 @@ class ListenerStatus:
             found.append(f"{components.commits.obstacle}: nothing is accepted")
         return found
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> ListenerFacts:
         """The whole status, as the JSON document has it."""
         components = self._listener.components
         now, wall = self._clock(), self._wallClock()
@@ -154,14 +158,16 @@ class ListenerStatus:
             )
             for name in sorted(self.fleet.workers)
         ]
-        outputs = [writer.facts() for writer in components.writers]
-        problems = [
+        outputs = [
+            outputFacts(writer, writer.output.seq) for writer in components.writers
+        ]
+        problems: list[ProblemFacts] = [
             {"kind": kind, "what": w["name"], **alarm}
             for w in workers
             for kind, alarm in w["alarms"].items()
         ]
         problems += self._ownProblems(now)
-        certificates = [
+        certificates: list[CertificateFacts] = [
             {"role": what.lower(), "name": "", "expires": ends}
             for what, ends in self.fleet.ends.items()
         ]
@@ -208,7 +214,7 @@ class ListenerStatus:
             "certificates": certificates,
         }
 
-    def _ownProblems(self, now: float) -> list[dict[str, Any]]:
+    def _ownProblems(self, now: float) -> list[ProblemFacts]:
         """The problems of the listener itself: journal, outputs, own certificates."""
         components = self._listener.components
         wall = self._wallClock()
@@ -240,13 +246,13 @@ class ListenerStatus:
 
 
 def watchListener(
-    reactor: Any,
+    reactor: Reactor,
     listener: ListenerService,
     options: StatusOptions,
     enrolled: Callable[[], Mapping[str, Enrolled]],
     bundle: Callable[[], Bundle],
     context: IOpenSSLServerConnectionCreator,
-) -> WatchService:
+) -> WatchService[ListenerFacts]:
     """
     Make the service that watches a listener. Start it after the listener.
 

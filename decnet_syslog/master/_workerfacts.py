@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..monitoring import PROBLEMS, WorkerState, newestRecord, severityOf
+from ..monitoring import PROBLEMS, WorkerFacts, WorkerState, newestRecord, severityOf
 from ..receiving import HELD_REASONS, ListenerFactory
 
 __all__ = ["workerFacts"]
@@ -19,7 +17,7 @@ def workerFacts(
     now: float,
     wall: float,
     hideLines: bool,
-) -> dict[str, Any]:
+) -> WorkerFacts:
     """
     The state of a worker, as the JSON document has it.
 

@@ -9,6 +9,14 @@ if TYPE_CHECKING:
     from ._build import buildFacts
     from ._enrolled import Enrolled, EnrolledList
     from ._exposition import Durations
+    from ._factparts import (
+        CertificateFacts,
+        FoundFacts,
+        ProblemFacts,
+        WorkerFacts,
+        outputFacts,
+    )
+    from ._facts import ForwarderFacts, ListenerFacts, OutputsFacts
     from ._fleet import Fleet
     from ._forwardermetrics import forwarderMetrics
     from ._history import DAY_S, LATELY_S
@@ -32,13 +40,20 @@ __all__ = [
     "STATE_FILTERS",
     "STATUS_PARAMETERS",
     "Alarm",
+    "CertificateFacts",
     "Durations",
     "Enrolled",
     "EnrolledList",
     "Fleet",
+    "ForwarderFacts",
+    "FoundFacts",
+    "ListenerFacts",
+    "OutputsFacts",
     "Presence",
+    "ProblemFacts",
     "StatusOptions",
     "WatchService",
+    "WorkerFacts",
     "WorkerState",
     "buildFacts",
     "bySeverity",
@@ -49,6 +64,7 @@ __all__ = [
     "naturalKey",
     "newestRecord",
     "octets",
+    "outputFacts",
     "outputsMetrics",
     "problemRecord",
     "rate",
@@ -67,6 +83,8 @@ if not TYPE_CHECKING:
         _build="buildFacts",
         _enrolled="Enrolled EnrolledList",
         _exposition="Durations",
+        _factparts="CertificateFacts FoundFacts ProblemFacts WorkerFacts outputFacts",
+        _facts="ForwarderFacts ListenerFacts OutputsFacts",
         _fleet="Fleet",
         _history="DAY_S LATELY_S",
         _known="Presence WorkerState",

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
 from twisted.web.template import Flattenable, Tag, tags
 
+from ._factparts import EventFacts
 from ._known import ALARMS
 from ._problemkinds import ERROR, WARNING, severityOf
 from ._shown import moment, visible
@@ -185,9 +185,7 @@ _EVENTS = (
 )
 
 
-def events(
-    found: Iterable[Mapping[str, Any]], up: str, ofOneWorker: bool = False
-) -> Tag:
+def events(found: Iterable[EventFacts], up: str, ofOneWorker: bool = False) -> Tag:
     """
     A table of events, newest first, from the records of C{Event.asRecord}.
 

@@ -10,24 +10,24 @@ tables: no peer can make one up.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from ._exposition import Metric
+from ._facts import ProgramFacts, TlsFacts, WritingFacts
 
 __all__ = ["labelled", "outputMetrics", "programMetrics", "single", "trustMetrics"]
 
 
-def single(kind: str, name: str, text: str, value: Any) -> Metric:
+def single(kind: str, name: str, text: str, value: float) -> Metric:
     return Metric(kind, name, text, (), [((), value)])
 
 
 def labelled(
-    kind: str, name: str, text: str, label: str, values: Mapping[str, Any]
+    kind: str, name: str, text: str, label: str, values: Mapping[str, float]
 ) -> Metric:
     return Metric(kind, name, text, (label,), [((k,), v) for k, v in values.items()])
 
 
-def programMetrics(prefix: str, facts: Mapping[str, Any]) -> Iterator[Metric]:
+def programMetrics(prefix: str, facts: ProgramFacts) -> Iterator[Metric]:
     """The metrics that every program has."""
     yield single(
         "gauge", f"{prefix}_ok", "1 if there is no problem, else 0.", int(facts["ok"])
@@ -50,7 +50,7 @@ def programMetrics(prefix: str, facts: Mapping[str, Any]) -> Iterator[Metric]:
 
 
 def trustMetrics(
-    prefix: str, facts: Mapping[str, Any], text: str, refusals: Mapping[str, int]
+    prefix: str, facts: TlsFacts, text: str, refusals: Mapping[str, int]
 ) -> Iterator[Metric]:
     """The metrics that both ends of TLS have."""
     yield labelled("counter", f"{prefix}_refusals", text, "reason", refusals)
@@ -63,7 +63,7 @@ def trustMetrics(
     )
 
 
-def outputMetrics(prefix: str, facts: Mapping[str, Any]) -> Iterator[Metric]:
+def outputMetrics(prefix: str, facts: WritingFacts) -> Iterator[Metric]:
     """The metrics of a program that writes output files."""
     outputs = facts["outputs"]
     yield labelled(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from twisted.web.template import Flattenable, Tag, tags
 
 from ._blocks import badge
+from ._factparts import WorkerFacts
+from ._facts import ListenerFacts
 from ._selection import PROBLEM, SORTS, STATE_FILTERS, counted, select
 from ._shown import quantity, visible
 from ._view import SEARCH_CHARACTERS_MAX, View
@@ -37,7 +38,7 @@ class Chosen:
     """
 
     view: View
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[WorkerFacts]
     first: int
     found: int
     every: int
@@ -55,7 +56,7 @@ class Chosen:
         return f"{which}, {order}{', reversed' if self.view.reverse else ''}"
 
 
-def choose(status: Mapping[str, Any], view: View) -> Chosen:
+def choose(status: ListenerFacts, view: View) -> Chosen:
     """Select the workers for a view."""
     every = status["workers"]
     found = select(

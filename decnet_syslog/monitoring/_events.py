@@ -16,12 +16,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, cast
 
 from twisted.logger import ILogObserver, formatEvent
 from zope.interface import implementer
 
 from ..trust import showText
+from ._factparts import EventFacts
 
 __all__ = ["KINDS", "REFUSALS", "Event", "EventLog", "refusalClass"]
 
@@ -117,9 +118,9 @@ class Event:
     reason: str
     over: bool = False
 
-    def asRecord(self) -> dict[str, Any]:
+    def asRecord(self) -> EventFacts:
         """The event for JSON."""
-        return asdict(self)
+        return cast(EventFacts, asdict(self))
 
 
 def _shown(value: object, most: int = TEXT_CHARACTERS_MAX) -> str:

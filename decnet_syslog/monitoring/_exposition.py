@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UserError, installCommand
+from ._factparts import DurationsFacts
 
 __all__ = ["Durations", "Exposition", "Metric"]
 
@@ -35,7 +36,7 @@ class Durations:
         self._counts[bisect_left(BUCKETS_S, seconds)] += 1
         self.seconds += seconds
 
-    def asRecord(self) -> dict[str, Any]:
+    def asRecord(self) -> DurationsFacts:
         """Count, sum, and for each bound the number of durations up to it."""
         total = 0
         buckets = []
@@ -43,7 +44,7 @@ class Durations:
             [*map(str, BUCKETS_S), "+Inf"], self._counts, strict=True
         ):
             total += count
-            buckets.append([bound, total])
+            buckets.append((bound, total))
         return {"count": total, "seconds": self.seconds, "buckets": buckets}
 
 
@@ -61,7 +62,7 @@ class Metric:
     name: str
     text: str
     labels: Sequence[str]
-    samples: Sequence[tuple[Sequence[str], Any]]
+    samples: Sequence[tuple[Sequence[str], float | DurationsFacts]]
 
 
 class Exposition:
@@ -103,10 +104,11 @@ class Exposition:
         for metric in self._metrics():
             if metric.kind == "histogram":
                 ((_, found),) = metric.samples
+                assert not isinstance(found, (int, float))
                 yield HistogramMetricFamily(
                     metric.name,
                     metric.text,
-                    buckets=[tuple(bucket) for bucket in found["buckets"]],
+                    buckets=found["buckets"],
                     sum_value=found["seconds"],
                 )
                 continue

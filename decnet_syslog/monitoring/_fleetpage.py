@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from twisted.web.template import Tag, tags
 
 from ._blocks import events, section
 from ._charts import charts
 from ._controls import choose, search
+from ._facts import ListenerFacts
 from ._frame import document
 from ._overview import overview, problems
 from ._view import View
@@ -22,7 +20,7 @@ EVENTS_MAX = 30
 
 
 def fleetPage(
-    status: Mapping[str, Any], worker: WorkerNamed, view: View, hidden: bool
+    status: ListenerFacts, worker: WorkerNamed, view: View, hidden: bool
 ) -> Tag:
     """
     The page of the fleet.
@@ -38,7 +36,15 @@ def fleetPage(
         "",
         section("overview", "Overview", overview(status), hidden=True),
         section("problems", "Problems", problems(status)),
-        section("rates", "Lines a second, all workers", charts(status, status["time"])),
+        section(
+            "rates",
+            "Lines a second, all workers",
+            charts(
+                status["lines_per_second_lately"],
+                status["lines_per_second_day"],
+                status["time"],
+            ),
+        ),
         tags.div(tags.h2("Workers"), search(chosen), class_="head"),
         # The script changes only its text, so a screen reader says what a search has found.
         Tag("p", {"id": "found", "class": "hidden", "role": "status"})(chosen.summary),

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from ._commonmetrics import labelled, programMetrics, single, trustMetrics
 from ._exposition import Metric
+from ._facts import ForwarderFacts
 
 __all__ = ["forwarderMetrics"]
 
 
-def forwarderMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
+def forwarderMetrics(facts: ForwarderFacts) -> Iterator[Metric]:
     """The metrics of a forwarder."""
     prefix = "decnet_forwarder"
     yield from programMetrics(prefix, facts)

@@ -11,11 +11,11 @@ L{decnet_syslog.monitoring._site} sends makes a browser accept no others.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from twisted.web.template import Flattenable, Tag, tags
 
 from ._blocks import GOOD, LIVE, MARKS, toned, toneOf
+from ._facts import ListenerFacts
 from ._problemkinds import ERROR, WARNING
 from ._shown import moment, span, visible
 
@@ -28,7 +28,7 @@ AGAIN_S = 10
 HOST_CHARACTERS_MAX = 64
 
 
-def _counts(status: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _counts(status: ListenerFacts) -> list[tuple[str, str]]:
     """The numbers of problems and warnings, each with its tone; if none, that all is well."""
     found = []
     for severity, word in ((ERROR, "problem"), (WARNING, "warning")):
@@ -38,7 +38,7 @@ def _counts(status: Mapping[str, Any]) -> list[tuple[str, str]]:
     return found or [(GOOD, "all is well")]
 
 
-def _verdict(status: Mapping[str, Any], up: str) -> Tag:
+def _verdict(status: ListenerFacts, up: str) -> Tag:
     return Tag("p", {"id": "verdict", **LIVE})(
         [
             tags.a(toned(tone, text), " ", href=f"{up}#problems")
@@ -47,7 +47,7 @@ def _verdict(status: Mapping[str, Any], up: str) -> Tag:
     )
 
 
-def _head(title: str, status: Mapping[str, Any], up: str) -> Tag:
+def _head(title: str, status: ListenerFacts, up: str) -> Tag:
     counts = _counts(status)
     tone = counts[0][0]
     marks = "".join(
@@ -73,7 +73,7 @@ def _head(title: str, status: Mapping[str, Any], up: str) -> Tag:
 
 def document(
     title: str | None,
-    status: Mapping[str, Any],
+    status: ListenerFacts,
     up: str,
     *children: Flattenable,
     record: str = "status.json",

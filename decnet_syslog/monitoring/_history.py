@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import Any
+
+from ._factparts import CurveFacts
 
 __all__ = ["DAY_S", "DAY_STEPS", "LATELY_S", "LATELY_STEPS", "RateHistory", "Steps"]
 
@@ -63,7 +64,7 @@ class RateHistory:
         """The means per second, the oldest first."""
         return self._values
 
-    def asRecord(self, seconds: float) -> dict[str, Any]:
+    def asRecord(self, seconds: float) -> CurveFacts:
         """
         The curve for JSON, the oldest value first.
 

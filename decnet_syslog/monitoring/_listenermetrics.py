@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import Literal
 
 from ._commonmetrics import (
     labelled,
@@ -13,11 +13,27 @@ from ._commonmetrics import (
     trustMetrics,
 )
 from ._exposition import Metric
+from ._facts import ListenerFacts
 
 __all__ = ["listenerMetrics"]
 
+# The members of a worker that are numbers.
+_Number = Literal[
+    "lines",
+    "octets",
+    "gaps",
+    "gap_octets",
+    "empty_frames",
+    "connections",
+    "silence",
+    "behind_octets",
+    "behind_seconds",
+    "report_seconds",
+    "expected",
+]
 
-def listenerMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
+
+def listenerMetrics(facts: ListenerFacts) -> Iterator[Metric]:
     """The metrics of a listener."""
     prefix = "decnet_listener"
     yield from programMetrics(prefix, facts)
@@ -29,8 +45,9 @@ def listenerMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
     )
     workers = facts["workers"]
 
-    def each(kind: str, name: str, text: str, key: str) -> Metric:
-        found = {w["name"]: w[key] for w in workers if w[key] is not None}
+    def each(kind: str, name: str, text: str, key: _Number) -> Metric:
+        values = {w["name"]: w[key] for w in workers}
+        found = {name: value for name, value in values.items() if value is not None}
         return labelled(kind, f"{prefix}_{name}", text, "worker", found)
 
     yield each("counter", "lines", "Lines committed.", "lines")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from ._commonmetrics import outputMetrics, programMetrics, single
 from ._exposition import Metric
+from ._facts import OutputsFacts
 
 __all__ = ["outputsMetrics"]
 
 
-def outputsMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
+def outputsMetrics(facts: OutputsFacts) -> Iterator[Metric]:
     """The metrics of the output writer for a journal that several listeners share."""
     prefix = "decnet_outputs"
     yield from programMetrics(prefix, facts)

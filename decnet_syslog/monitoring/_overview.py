@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from twisted.web.template import Flattenable, Tag, tags
 
 from ._blocks import badge, empty, link, toneOf
+from ._factparts import ProblemFacts
+from ._facts import ListenerFacts
 from ._problemkinds import ERROR, WARNING, bySeverity, severityOf
 from ._selection import PROBLEM, STATE_FILTERS, naturalKey
 from ._shown import day, octets, quantity, rate, span, visible
@@ -27,12 +26,12 @@ _JOURNAL = ("full", "filling")
 _OURS = {"ca": "CA", "master": "Master"}
 
 
-def problems(status: Mapping[str, Any]) -> Flattenable:
+def problems(status: ListenerFacts) -> Flattenable:
     """The problems by kind, the worst first, each kind with its remedy."""
     if not status["problems"]:
         return empty("None.")
     workers = {w["name"] for w in status["workers"]}
-    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    groups: dict[tuple[str, str, str], list[ProblemFacts]] = {}
     for one in bySeverity(status["problems"]):
         key = one["severity"], one["kind"], one["remedy"]
         groups.setdefault(key, []).append(one)
@@ -49,7 +48,7 @@ def _group(
     severity: str,
     kind: str,
     remedy: str,
-    found: list[Mapping[str, Any]],
+    found: list[ProblemFacts],
     workers: set[str],
 ) -> Tag:
     """The problems of one kind, the oldest first."""
@@ -84,7 +83,7 @@ def _group(
     )
 
 
-def _toneOf(status: Mapping[str, Any], *kinds: str) -> str:
+def _toneOf(status: ListenerFacts, *kinds: str) -> str:
     """The class for a number: the tone of the worst of these problems, if there is any."""
     found = {one["severity"] for one in status["problems"] if one["kind"] in kinds}
     if not found:
@@ -102,7 +101,7 @@ def _tile(tone: str, name: str, value: Flattenable, *more: Flattenable) -> Tag:
     )
 
 
-def _workers(status: Mapping[str, Any]) -> Tag:
+def _workers(status: ListenerFacts) -> Tag:
     connected, every = status["connected_workers"], len(status["workers"])
     wrong = sum(bool(w["alarms"]) for w in status["workers"])
     return _tile(
@@ -120,7 +119,7 @@ def _workers(status: Mapping[str, Any]) -> Tag:
     )
 
 
-def _lag(status: Mapping[str, Any]) -> Tag:
+def _lag(status: ListenerFacts) -> Tag:
     """The sum of what the workers have not delivered, and the one that is furthest behind."""
     workers = status["workers"]
     told = [w for w in workers if w["behind_octets"] is not None]
@@ -131,7 +130,7 @@ def _lag(status: Mapping[str, Any]) -> Tag:
         tone = toneOf(WARNING)
     lines: list[Flattenable] = []
     if behind:
-        oldest = max(behind, key=lambda w: float(w["behind_seconds"]))
+        oldest = max(behind, key=lambda w: w["behind_seconds"] or 0.0)
         age = f"oldest line {span(oldest['behind_seconds'])}, "
         lines.append(tags.transparent(age, link(oldest["name"], "")))
         lines.append(f"{quantity(len(behind))} worker{'s'[: len(behind) > 1]} behind")
@@ -140,11 +139,11 @@ def _lag(status: Mapping[str, Any]) -> Tag:
     if held:
         where = f"{View(state='throttled').link()}#workers"
         lines.append(tags.a(f"{quantity(held)} throttled", href=where))
-    total = octets(sum(w["behind_octets"] for w in behind)) if told else "-"
+    total = octets(sum(w["behind_octets"] or 0 for w in behind)) if told else "-"
     return _tile(tone, "Undelivered", total, *lines)
 
 
-def _journal(status: Mapping[str, Any]) -> Tag:
+def _journal(status: ListenerFacts) -> Tag:
     journal = status["journal"]
     used, most = journal["octets"], journal["octets_max"]
     kinds = {one["kind"] for one in status["problems"] if one["what"] == "journal"}
@@ -165,7 +164,7 @@ def _journal(status: Mapping[str, Any]) -> Tag:
     )
 
 
-def _outputs(status: Mapping[str, Any]) -> Tag:
+def _outputs(status: ListenerFacts) -> Tag:
     position = status["journal"]["position"]
     lines = []
     for output in status["outputs"]:
@@ -189,7 +188,7 @@ def _outputs(status: Mapping[str, Any]) -> Tag:
     )
 
 
-def _certificates(status: Mapping[str, Any]) -> Tag:
+def _certificates(status: ListenerFacts) -> Tag:
     """When the next certificate expires, and the listener's own."""
     first = min(status["certificates"], key=lambda one: float(one["expires"]))
     who = (
@@ -210,7 +209,7 @@ def _certificates(status: Mapping[str, Any]) -> Tag:
     )
 
 
-def overview(status: Mapping[str, Any]) -> Tag:
+def overview(status: ListenerFacts) -> Tag:
     """The numbers to know first: workers, lines, lag, journal, outputs, certificates."""
     total = sum([w["lines_per_second"] for w in status["workers"]])
     return tags.dl(

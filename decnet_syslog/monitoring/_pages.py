@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Hashable, Mapping
 from importlib import resources
-from typing import Any
 
+from twisted.python.failure import Failure
 from twisted.web.http import NOT_FOUND, SERVICE_UNAVAILABLE
 from twisted.web.pages import notFound
 from twisted.web.resource import IResource, Resource
@@ -20,6 +20,8 @@ from twisted.web.server import Request
 from twisted.web.template import Tag, flattenString
 
 from ._events import Event
+from ._factparts import WorkerFacts
+from ._facts import ListenerFacts
 from ._fleetpage import fleetPage
 from ._icon import ICONS
 from ._site import Document, withoutBody
@@ -40,7 +42,7 @@ _HTML = b"text/html; charset=utf-8"
 
 _JSON = b"application/json"
 
-Status = Mapping[str, Any]
+Status = ListenerFacts
 EventsOf = Callable[[str, int], list[Event]]
 
 
@@ -72,7 +74,7 @@ class Printer:
 def _flat(page: Tag) -> bytes:
     """Render a page that contains nothing asynchronous."""
     done: list[bytes] = []
-    failed: list[Any] = []
+    failed: list[Failure] = []
     flattenString(None, page).addCallbacks(done.append, failed.append)
     for failure in failed:
         failure.raiseException()
@@ -190,12 +192,11 @@ class _OneRecord(_Page):
         return self.answer(request, ("record", name), make, _JSON)
 
 
-def _fact(status: Status, name: str) -> Mapping[str, Any] | None:
+def _fact(status: Status, name: str) -> WorkerFacts | None:
     """The facts about a worker."""
     for fact in status["workers"]:
         if fact["name"] == name:
-            found: Mapping[str, Any] = fact
-            return found
+            return fact
     return None
 
 
@@ -213,9 +214,10 @@ class _Workers(Resource):
         self._page = page
         self._record = record
 
-    def render_GET(self, request: Request) -> Any:
+    def render_GET(self, request: Request) -> bytes:
         """404: a name is missing."""
-        return notFound().render(request)
+        octets: bytes = notFound().render(request)
+        return octets
 
     def getChild(self, path: bytes, request: Request) -> IResource:
         """The page of the worker with this name; below it, the same as JSON."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from ._factparts import ProblemFacts, WorkerFacts
 from ._known import ALARMS
 
 __all__ = [
@@ -99,10 +100,10 @@ THROTTLE_REMEDIES: Mapping[str, str] = {
 # Remedies for our own certificates.
 _OURS = "Renew it (docs/trust.rst)"
 
-_Record = TypeVar("_Record", bound=Mapping[str, Any])
+_Record = TypeVar("_Record", bound=Mapping[str, object])
 
 
-def severityOfState(worker: Mapping[str, Any]) -> str | None:
+def severityOfState(worker: WorkerFacts) -> str | None:
     """
     The severity of a worker's state; C{None}: the state is no problem.
 
@@ -132,7 +133,7 @@ def problemRecord(
     seconds: float = 0.0,
     expired: bool = False,
     ours: bool = False,
-) -> dict[str, Any]:
+) -> ProblemFacts:
     """
     A problem for JSON.
 
@@ -162,6 +163,6 @@ def bySeverity(found: Iterable[_Record]) -> list[_Record]:
         found,
         key=lambda one: (
             one["severity"] != ERROR,
-            ranks.get(one["kind"], len(ranks)),
+            ranks.get(str(one["kind"]), len(ranks)),
         ),
     )

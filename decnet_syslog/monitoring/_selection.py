@@ -11,9 +11,13 @@ import ipaddress
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from ._factparts import WorkerFacts
 from ._problemkinds import STATES
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsRichComparison
 
 __all__ = [
     "PROBLEM",
@@ -34,8 +38,6 @@ STATE_FILTERS = (PROBLEM, *STATES)
 # As many as workers are watched.
 NAMES_KEPT = 10_000
 
-Facts = Mapping[str, Any]
-
 _RANK = {state: rank for rank, state in enumerate(STATES)}
 
 _DIGITS = re.compile(r"([0-9]+)")
@@ -50,7 +52,7 @@ class Sort(NamedTuple):
     @ivar title: the order in words.
     """
 
-    key: Callable[[Facts], Any]
+    key: Callable[[WorkerFacts], SupportsRichComparison | None]
     descending: bool
     title: str
 
@@ -65,7 +67,7 @@ def naturalKey(name: str) -> tuple[tuple[bool, int, str], ...]:
     )
 
 
-def _address(worker: Facts) -> tuple[int, int] | None:
+def _address(worker: WorkerFacts) -> tuple[int, int] | None:
     """The first address as a number, so that 9.0.0.1 comes before 10.0.0.1."""
     for address in worker["addresses"]:
         host = address.rpartition(":")[0].strip("[]").partition("%")[0]
@@ -98,7 +100,7 @@ SORTS: Mapping[str, Sort] = {
 }
 
 
-def _matches(worker: Facts, words: str) -> bool:
+def _matches(worker: WorkerFacts, words: str) -> bool:
     """Whether a part of the name, or the beginning of an address, is this text."""
     return words in worker["name"].lower() or any(
         address.lower().lstrip("[").startswith(words) for address in worker["addresses"]
@@ -106,12 +108,12 @@ def _matches(worker: Facts, words: str) -> bool:
 
 
 def select(
-    workers: Iterable[Facts],
+    workers: Iterable[WorkerFacts],
     search: str = "",
     states: Collection[str] = (),
     sort: str = "state",
     reverse: bool = False,
-) -> list[Facts]:
+) -> list[WorkerFacts]:
     """
     The selected workers, sorted; workers with equal values are sorted by name.
 
@@ -132,13 +134,13 @@ def select(
     if sort == "name":
         return found[::-1] if reverse else found
     keys = [(order.key(w), w) for w in found]
-    known = [pair for pair in keys if pair[0] is not None]
+    known = [(key, w) for key, w in keys if key is not None]
     # Sorting in reverse keeps the order of equal values, so names still ascend.
     known.sort(key=lambda pair: pair[0], reverse=order.descending != reverse)
     return [w for _, w in known] + [w for key, w in keys if key is None]
 
 
-def counted(workers: Iterable[Facts]) -> dict[str, int]:
+def counted(workers: Iterable[WorkerFacts]) -> dict[str, int]:
     """The number of workers in each state, and of those with a problem."""
     counts = dict.fromkeys(STATE_FILTERS, 0)
     for worker in workers:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from twisted.application.service import Service
 from twisted.internet.abstract import isIPAddress, isIPv6Address
@@ -21,6 +21,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from ..addresses import portNumber
+from ..boundaries import Reactor
 from ..errors import UserError, withRemedy
 from ..options import MachineError
 from ..trust import RefuseChain
@@ -28,6 +29,7 @@ from ._alarm import REFRESH_S
 from ._command import EventCommand, NoProgram, commandLine
 from ._events import KINDS, REFUSALS, EventLog
 from ._exposition import Exposition, Metric
+from ._facts import AnyFacts
 from ._port import OperatorPort, StatusPort, isLoopback
 
 if TYPE_CHECKING:
@@ -126,7 +128,7 @@ def _remedyFor(error: BaseException | None, host: str) -> str:
     return "choose another --status-port"
 
 
-class WatchService(Service):
+class WatchService(Service, Generic[AnyFacts]):
     """
     Monitors a listener or forwarder while it runs.
 
@@ -138,13 +140,14 @@ class WatchService(Service):
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Reactor,
         name: str,
         options: StatusOptions,
         look: Callable[[], None],
-        gather: Callable[[], MutableMapping[str, Any]],
-        metrics: Callable[[Mapping[str, Any]], Iterable[Metric]],
-        pages: Callable[[Facts, EventLog], Mapping[bytes, Resource]] | None = None,
+        gather: Callable[[], AnyFacts],
+        metrics: Callable[[AnyFacts], Iterable[Metric]],
+        pages: Callable[[Facts[AnyFacts], EventLog], Mapping[bytes, Resource]]
+        | None = None,
         context: IOpenSSLServerConnectionCreator | None = None,
         obstacles: Callable[[], list[str]] = list,
         parts: Callable[[], Mapping[str, Deferred[Any]]] = dict,
@@ -175,17 +178,16 @@ class WatchService(Service):
         self._timer: IDelayedCall | None = None
         self._command: EventCommand | None = None
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> AnyFacts:
         """The complete status, for JSON."""
-        return {
-            **self._gather(),
-            "events": {
-                # All kinds, including those at 0: a counter that first appears at 1 shows no rise.
-                "counts": {kind: self.events.counts[kind] for kind in KINDS},
-                "refusals": {name: self.events.refusals[name] for name in REFUSALS},
-                "recent": [event.asRecord() for event in self.events.recent()],
-            },
+        found = self._gather()
+        found["events"] = {
+            # All kinds, including those at 0: a counter that first appears at 1 shows no rise.
+            "counts": {kind: self.events.counts[kind] for kind in KINDS},
+            "refusals": {name: self.events.refusals[name] for name in REFUSALS},
+            "recent": [event.asRecord() for event in self.events.recent()],
         }
+        return found
 
     def privilegedStartService(self) -> None:
         """Open the port. A failure must be reported before any thread is started."""

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Generic, Protocol, TypeVar
 
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.http import FORBIDDEN, NOT_IMPLEMENTED, Request
-from twisted.web.resource import Resource
+from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 
+from ..boundaries import Reactor
 from ..errors import UserError
 from ._port import OperatorPort, StatusPort, isLoopback
 from ._ready import Ready, ReadyResource
@@ -58,37 +60,38 @@ _INDEX = b"""\
 """
 
 
-class Facts:
+F = TypeVar("F", bound=Mapping[str, object])
+
+
+class Facts(Generic[F]):
     """The facts, not older than C{FACTS_S}."""
 
-    def __init__(
-        self, gather: Callable[[], dict[str, Any]], clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, gather: Callable[[], F], clock: Callable[[], float]) -> None:
         self._gather = gather
         self._clock = clock
         self._at = float("-inf")
-        self._found: dict[str, Any] = {}
+        self._found: F | None = None
 
-    def __call__(self) -> dict[str, Any]:
+    def __call__(self) -> F:
         """The facts."""
         now = self._clock()
-        if now - self._at >= FACTS_S:
+        if self._found is None or now - self._at >= FACTS_S:
             self._found = self._gather()
             self._at = now
         return self._found
 
 
-class _Once:
+class _Once(Generic[F]):
     """A rendering of the facts, made once for the same facts: it can be megabytes."""
 
     def __init__(
         self,
-        facts: Callable[[], dict[str, Any]],
-        make: Callable[[dict[str, Any]], bytes],
+        facts: Callable[[], F],
+        make: Callable[[F], bytes],
     ) -> None:
         self._facts = facts
         self._make = make
-        self._of: dict[str, Any] | None = None
+        self._of: F | None = None
         self._made = b""
 
     def __call__(self) -> bytes:
@@ -100,7 +103,11 @@ class _Once:
         return self._made
 
 
-def withoutBody(resource: Any, request: Request) -> bytes:
+class _Shown(Protocol):
+    def render_GET(self, request: Request) -> bytes: ...
+
+
+def withoutBody(resource: _Shown, request: Request) -> bytes:
     """Answer HEAD like GET without the body; otherwise Twisted would log every removed body."""
     octets = resource.render_GET(request)
     request.setHeader(b"content-length", b"%d" % len(octets))
@@ -172,22 +179,23 @@ class _Site(Site):
     def log(self, request: Request) -> None:
         """Log nothing: a scrape every few seconds is no news."""
 
-    def getResourceFor(self, request: Request) -> Any:
+    def getResourceFor(self, request: Request) -> IResource:
         """The resource, with our headers on its answer; also on that of a missing one."""
         for name, value in _HEADERS.items():
             request.setHeader(name, value)
         if self.loopback and not _isForUs(request):
             return _Refusal()  # type: ignore[no-untyped-call]
-        return super().getResourceFor(request)  # type: ignore[no-untyped-call]
+        found: IResource = super().getResourceFor(request)  # type: ignore[no-untyped-call]
+        return found
 
 
 def makeSite(
-    reactor: Any,
-    facts: Callable[[], dict[str, Any]],
+    reactor: Reactor,
+    facts: Callable[[], F],
     metrics: Callable[[], bytes],
     metricsType: bytes,
     pages: Mapping[bytes, Resource] | None = None,
-    context: Any = None,
+    context: IOpenSSLServerConnectionCreator | None = None,
     ready: Ready | None = None,
 ) -> StatusPort:
     """

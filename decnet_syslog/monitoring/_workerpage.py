@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 from urllib.parse import quote
 
 from twisted.web.template import Flattenable, Tag, tags
@@ -20,6 +19,8 @@ from ._blocks import (
 )
 from ._charts import charts
 from ._events import Event
+from ._factparts import WorkerFacts
+from ._facts import ListenerFacts
 from ._frame import document
 from ._history import DAY_S, LATELY_S
 from ._known import EXCERPT_OCTETS_MAX, WorkerState
@@ -53,7 +54,7 @@ _GAPS = (
 )
 
 
-def _how(fact: Mapping[str, Any]) -> Flattenable:
+def _how(fact: WorkerFacts) -> Flattenable:
     """The alarms and the facts."""
     alarms = [
         tags.li(
@@ -127,7 +128,7 @@ def _newest(worker: WorkerState, hidden: bool) -> Flattenable:
     )
 
 
-def _files(fact: Mapping[str, Any], worker: WorkerState) -> Flattenable:
+def _files(fact: WorkerFacts, worker: WorkerState) -> Flattenable:
     """The files that sent, the latest first, and those that are behind without having sent."""
     behind = {(s["stream"], s["generation"]): s for s in fact["streams"]}
     sent = dict(reversed(worker.streams.items()))
@@ -173,8 +174,8 @@ def _gaps(worker: WorkerState) -> Flattenable:
 
 
 def workerPage(
-    status: Mapping[str, Any],
-    fact: Mapping[str, Any],
+    status: ListenerFacts,
+    fact: WorkerFacts,
     worker: WorkerState,
     recent: Iterable[Event],
     hidden: bool,
@@ -188,10 +189,7 @@ def workerPage(
     """
     name = visible(worker.name, 80)
     state = fact["state"]
-    curves = {
-        "lines_per_second_lately": worker.lately.asRecord(LATELY_S),
-        "lines_per_second_day": worker.day.asRecord(DAY_S),
-    }
+    lately, ofDay = worker.lately.asRecord(LATELY_S), worker.day.asRecord(DAY_S)
     return document(
         f"{name}: {state}",
         status,
@@ -202,7 +200,7 @@ def workerPage(
         ),
         section("how", "State", _how(fact)),
         section("newest", "Newest line", _newest(worker, hidden)),
-        section("rates", "Lines a second", charts(curves, status["time"])),
+        section("rates", "Lines a second", charts(lately, ofDay, status["time"])),
         section("files", "Files", _files(fact, worker)),
         section("gaps", "Gaps", _gaps(worker)),
         section(
@@ -214,7 +212,7 @@ def workerPage(
     )
 
 
-def strangerPage(status: Mapping[str, Any]) -> Tag:
+def strangerPage(status: ListenerFacts) -> Tag:
     """The page for an unknown worker name."""
     return document(
         "unknown worker",

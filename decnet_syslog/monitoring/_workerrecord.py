@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from ._events import Event
+from ._factparts import NewestFacts, WorkerFacts, WorkerRecord
+from ._facts import ListenerFacts
 from ._history import DAY_S, LATELY_S
 from ._known import EXCERPT_OCTETS_MAX, WorkerState
 
 __all__ = ["newestRecord", "workerRecord"]
 
 
-def newestRecord(worker: WorkerState, hidden: bool) -> dict[str, Any] | None:
+def newestRecord(worker: WorkerState, hidden: bool) -> NewestFacts | None:
     """
     The beginning of a worker's newest line, unescaped, with its provenance. An octet that is not
     UTF-8 becomes C{\\xNN}.
@@ -32,11 +33,11 @@ def newestRecord(worker: WorkerState, hidden: bool) -> dict[str, Any] | None:
 
 
 def workerRecord(
-    status: Mapping[str, Any],
-    fact: Mapping[str, Any],
+    status: ListenerFacts,
+    fact: WorkerFacts,
     worker: WorkerState,
     recent: Iterable[Event],
-) -> dict[str, Any]:
+) -> dict[str, str | WorkerRecord]:
     """
     Everything about a worker.
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 from twisted.web.template import Flattenable, Tag, tags
 
 from ._blocks import Column, badge, cells, empty, headings, link
 from ._controls import Chosen, density, filters, pages
 from ._curve import curve
+from ._factparts import WorkerFacts
 from ._history import LATELY_STEPS
 from ._known import EXCERPT_OCTETS_MAX, WorkerState
 from ._problemkinds import severityOfState
@@ -82,7 +82,7 @@ def _newest(worker: WorkerState | None, hidden: bool) -> Flattenable:
     )
 
 
-def _curve(fact: Mapping[str, Any], worker: WorkerState | None) -> Flattenable:
+def _curve(fact: WorkerFacts, worker: WorkerState | None) -> Flattenable:
     if worker is None:
         return ""
     values = worker.lately.values
@@ -97,7 +97,7 @@ def _number(text: str, value: float | None) -> Flattenable:
     return tags.span("-" if value is None else "0", class_="zero")
 
 
-def _row(fact: Mapping[str, Any], worker: WorkerState | None) -> Tag:
+def _row(fact: WorkerFacts, worker: WorkerState | None) -> Tag:
     addresses = fact["addresses"]
     first = addresses[0] if addresses else "-"
     more = f" +{len(addresses) - 1}" if len(addresses) > 1 else ""

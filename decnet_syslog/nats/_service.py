@@ -280,13 +280,9 @@ class OutputsService(Service):
         """The journal's size in octets and its last message, as of L{JetStreamJournal.size}."""
         return self._commits.perform(self._journal.size)
 
-    def facts(self) -> list[dict[str, Any]]:
-        """The state of each output, for the status."""
-        every = [writer.facts() for writer in self.writers]
-        for facts in every:
-            view = self._views[facts["name"]]
-            facts["position"] = view.position(facts["position"])
-        return every
+    def position(self, output: IOutput) -> int:
+        """The number of the newest message that an output has, for the status."""
+        return self._views[output.name].position(output.seq)
 
     def status(self) -> str:
         """Describe in one line whether this process writes, and which outputs are blocked."""

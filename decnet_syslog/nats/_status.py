@@ -5,17 +5,20 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .. import __version__, hotpath
+from ..boundaries import Reactor
 from ..journal import JournalBlocked
 from ..monitoring import (
+    FoundFacts,
+    OutputsFacts,
     StatusOptions,
     WatchService,
     buildFacts,
+    outputFacts,
     outputsMetrics,
     utcText,
 )
@@ -72,16 +75,19 @@ class OutputsStatus:
         if not self._outputs.running:
             return ["starting"]
         return [
-            f"cannot write {one['name']}: {one['blocked']}"
-            for one in self._outputs.facts()
-            if one["blocked"] is not None
+            f"cannot write {writer.output.name}: {writer.blocked}"
+            for writer in self._outputs.writers
+            if writer.blocked is not None
         ]
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> OutputsFacts:
         """Collect the facts for the status."""
         silence = self._clock() - self._heard
-        outputs = self._outputs.facts()
-        problems: list[dict[str, Any]] = [
+        outputs = [
+            outputFacts(writer, self._outputs.position(writer.output))
+            for writer in self._outputs.writers
+        ]
+        problems: list[FoundFacts] = [
             {"kind": "blocked", "what": o["name"], "text": o["blocked"], "seconds": 0}
             for o in outputs
             if o["blocked"] is not None
@@ -120,8 +126,8 @@ class OutputsStatus:
 
 
 def watchOutputs(
-    reactor: Any, outputs: OutputsService, options: StatusOptions
-) -> WatchService:
+    reactor: Reactor, outputs: OutputsService, options: StatusOptions
+) -> WatchService[OutputsFacts]:
     """Make the service that watches the outputs. Start it after the outputs."""
     status = OutputsStatus(outputs, reactor.seconds)
     # A request to the journal uses the network: ask only if the answer can be seen.

@@ -131,15 +131,6 @@ class OutputWriter:
         self._reopen = True
         self._run()
 
-    def facts(self) -> dict[str, Any]:
-        """The output's state, for the status."""
-        return {
-            "name": self.output.name,
-            "path": self.output.path,
-            "position": self.output.seq,
-            "blocked": self.blocked,
-        }
-
     def answer(self) -> Deferred[None]:
         """Fire when the output's thread has finished its queue."""
         return self.inThread(lambda: None)

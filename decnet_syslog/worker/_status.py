@@ -10,10 +10,14 @@ from typing import Any, cast
 from twisted.logger import Logger
 
 from .. import __version__, hotpath
+from ..boundaries import Reactor
 from ..monitoring import (
     EXPIRING_S,
     LAGGING_S,
     Alarm,
+    CertificateFacts,
+    ForwarderFacts,
+    FoundFacts,
     StatusOptions,
     WatchService,
     buildFacts,
@@ -115,10 +119,10 @@ class ForwarderStatus:
             return "check the connection to the master, and its outputs"
         return f"the master holds this worker back: {showText(text, 200)}"
 
-    def _certificates(self) -> list[dict[str, Any]]:
+    def _certificates(self) -> list[CertificateFacts]:
         bundle = self._bundle()
         authorities = [ca.not_valid_after_utc for ca in bundle.authorities]
-        found = [
+        found: list[CertificateFacts] = [
             {"role": "ca", "name": "", "expires": min(authorities).timestamp()},
             {
                 "role": "worker",
@@ -146,7 +150,7 @@ class ForwarderStatus:
             return [f"no connection to the master: {factory.why}"]
         return []
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> ForwarderFacts:
         """The complete status, for JSON."""
         components = self._forwarder.components
         pulse, counts = components.reporter, components.counts
@@ -156,7 +160,7 @@ class ForwarderStatus:
         greeted = session is not None and session.isGreeted
         connected = connection is not None and (connection.isAccepted or greeted)
         now = self._clock()
-        problems = [
+        problems: list[FoundFacts] = [
             {
                 "kind": kind,
                 "what": "",
@@ -217,7 +221,7 @@ class ForwarderStatus:
             "behind_seconds": pulse.age,
             "throttled": None
             if counts.limit == NOT_LIMITED
-            else dict(zip(("reason", "text"), counts.limit, strict=True)),
+            else {"reason": counts.limit[0], "text": counts.limit[1]},
             "throttled_seconds": counts.limitedSeconds(now),
             "in_flight_octets": 0 if session is None else session.inFlight,
             "acknowledgements": counts.acknowledgements,
@@ -229,11 +233,11 @@ class ForwarderStatus:
 
 
 def watchForwarder(
-    reactor: Any,
+    reactor: Reactor,
     forwarder: ForwarderService,
     options: StatusOptions,
     bundle: Callable[[], Bundle],
-) -> WatchService:
+) -> WatchService[ForwarderFacts]:
     """The status service of a forwarder; start it after the forwarder."""
     status = ForwarderStatus(forwarder, reactor.seconds, bundle)
     return WatchService(

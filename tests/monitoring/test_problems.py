@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from decnet_syslog.monitoring._factparts import ProblemFacts
 from decnet_syslog.monitoring._known import ALARMS
 from decnet_syslog.monitoring._problemkinds import (
     ERROR,
@@ -60,7 +60,7 @@ class StatusTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.watched = Watched()
 
-    def problems(self) -> dict[tuple[str, str], dict[str, Any]]:
+    def problems(self) -> dict[tuple[str, str], ProblemFacts]:
         """The present problems, by kind and subject."""
         found = self.watched.status.facts()["problems"]
         return {(one["kind"], one["what"]): one for one in found}

@@ -25,7 +25,7 @@ class ReadyTests(SynchronousTestCase):
         self.asked = 0
         self.factory = makeSite(
             self.clock,
-            Facts(dict, self.clock.seconds),
+            Facts(dict[str, object], self.clock.seconds),
             lambda: b"",
             b"text/plain",
             ready=Ready(self.clock, lambda: self.obstacles, self.ask),

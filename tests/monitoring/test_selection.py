@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise, product
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs
 
 from hypothesis import HealthCheck, given, settings
@@ -52,7 +52,7 @@ def worker(name: str, state: str = "ok", **facts: Any) -> dict[str, Any]:
 
 def found(workers: list[dict[str, Any]], *words: Any, **more: Any) -> list[str]:
     """The names of the selected workers, in order."""
-    return [w["name"] for w in select(workers, *words, **more)]
+    return [w["name"] for w in select(cast(Any, workers), *words, **more)]
 
 
 class SearchTests(SynchronousTestCase):
@@ -156,7 +156,7 @@ class SortTests(SynchronousTestCase):
                 for n, value in enumerate(values)
             ]
             for sort, reverse in product(SORTS, (False, True)):
-                shown = select(workers, sort=sort, reverse=reverse)
+                shown = select(cast(Any, workers), sort=sort, reverse=reverse)
                 names = [w["name"] for w in shown]
                 self.assertEqual(sorted(names), ["w0", "w1", "w2", "w3"])
                 if sort in ("lag", "undelivered", "heard", "expires"):

@@ -1,0 +1,31 @@
+"""
+Names for values whose types other programs and libraries decide.
+
+mypy checks nothing of them. Each name says who decides, so that a reader knows what to distrust.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+__all__ = ["Called", "Facts", "Foreign", "JSONObject", "OptionValue", "Reactor"]
+
+# Twisted describes a reactor by a dozen interfaces, which no class of it and no double in a test
+# has all, and Python has no type for several interfaces at once.
+Reactor: TypeAlias = Any
+
+# An object in JSON that another program has written. Its reader checks it.
+JSONObject: TypeAlias = dict[str, Any]
+
+# The same, when it is only read: the status of a service, or a record.
+Facts: TypeAlias = Mapping[str, Any]
+
+# The value of an option: the row of the option in optParameters decides.
+OptionValue: TypeAlias = Any
+
+# An object of a library without annotations, or of C.
+Foreign: TypeAlias = Any
+
+# What a call returns that one process or thread makes for another one.
+Called: TypeAlias = Any
