@@ -97,7 +97,6 @@ MAY_START = {
     "receiving.test_limits": "one socket, to read its options",
     "test_cli": "bash, to complete words, and one Python",
     "test_house": "one Python, to list its imports",
-    "test_results": "nothing: it imports the benchmarks, which do",
 }
 
 
