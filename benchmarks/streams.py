@@ -22,8 +22,9 @@ from pathlib import Path
 from decnet_syslog.journal import Cursor, Deposit, OpenRequest, StreamLease
 from decnet_syslog.nats import _shortening as shortening
 from decnet_syslog.nats._journal import JetStreamJournal
+from decnet_syslog.nats._outputsjournal import OutputsJournal
 from decnet_syslog.wire import Provenance
-from tests.natsserver import ROOMY, NatsServer, openJetStream, waitUntil
+from tests.natsserver import ROOMY, NatsServer, openJetStream, openOutputs, waitUntil
 
 __all__ = ["main"]
 
@@ -72,15 +73,15 @@ def _send(journal: JetStreamJournal, grants: Sequence[StreamLease]) -> None:
         assert None not in journal.commit(deposits[at : at + AT_ONCE])
 
 
-def _write(writer: JetStreamJournal) -> None:
+def _write(writer: OutputsJournal) -> None:
     """Read all batches, save the cursor, and remove written messages."""
-    after = writer.outbox.released if writer.outbox is not None else 0
+    after = writer.outbox.released
     while batches := writer.written("a").read(after, 1 << 20):
         after = batches[-1].seq
         writer.commit([], [Cursor("a", after, {})])
 
 
-def _tidy(writer: JetStreamJournal, count: int) -> None:
+def _tidy(writer: OutputsJournal, count: int) -> None:
     """Shorten all positions."""
     for _ in range(count // shortening.TIDY_AT_ONCE + 1):
         writer.tidy()
@@ -125,7 +126,7 @@ def _measure(directory: Path, count: int) -> None:
             timed("a batch of each", lambda: _send(journal, grants))
             for _ in range(ROUNDS - 1):
                 _send(journal, _grants(journal, count))
-        with closing(openJetStream(server.url, state, octetsMax=OCTETS_MAX)) as writer:
+        with closing(openOutputs(server.url, state, octetsMax=OCTETS_MAX)) as writer:
             timed("outputs start, nothing written", lambda: writer.useOutputs(["a"]))
             timed("read, saved and removed, 8 of each", lambda: _write(writer))
             timed("positions made short", lambda: _tidy(writer, count))
@@ -138,11 +139,11 @@ def _measure(directory: Path, count: int) -> None:
         with closing(journals[0]) as journal:
             timed("opened again", lambda: _grants(journal, count))
             timed("LIST of a worker with 1,000", lambda: journal.known("w0"))
-        writers: list[JetStreamJournal] = []
+        writers: list[OutputsJournal] = []
         timed(
             "outputs start, all written",
             lambda: writers.append(
-                openJetStream(server.url, state, octetsMax=OCTETS_MAX)
+                openOutputs(server.url, state, octetsMax=OCTETS_MAX)
             ),
         )
         with closing(writers[0]) as writer:

@@ -29,6 +29,7 @@ from decnet_syslog.nats._bus import Bus, NoResponse
 from decnet_syslog.nats._journal import JetStreamJournal
 from decnet_syslog.nats._layout import Layout
 from decnet_syslog.nats._outbox import Outbox
+from decnet_syslog.nats._outputsjournal import OutputsJournal
 from decnet_syslog.nats._outputstate import OutputState
 from decnet_syslog.wire._framing import MESSAGE_OCTETS_MAX
 
@@ -41,6 +42,7 @@ __all__ = [
     "NatsServer",
     "NatsTestCase",
     "openJetStream",
+    "openOutputs",
     "waitUntil",
 ]
 
@@ -70,24 +72,32 @@ def waitUntil(condition: Callable[[], bool], what: str) -> None:
 
 def openJetStream(
     url: str,
-    state: Path | None = None,
     replicas: int | None = None,
     octetsMax: int = STREAM_OCTETS_MAX,
     messageOctetsMax: int = MESSAGE_OCTETS_MAX,
     streamsPerWorkerMax: int = Limits.filesPerWorker,
     encoding: str = "zstd",
 ) -> JetStreamJournal:
-    """
-    Open the journal as a listener does or, with C{state}, as the output process does.
-    """
+    """Open the journal as a listener does."""
     bus = Bus.open(Access(parseServers(url)))
     layout = Layout("decnet", replicas, octetsMax)
-    if state is None:
-        return JetStreamJournal.open(
-            bus, layout, messageOctetsMax, None, streamsPerWorkerMax, encoding
-        )
+    return JetStreamJournal.open(
+        bus, layout, messageOctetsMax, streamsPerWorkerMax, encoding
+    )
+
+
+def openOutputs(
+    url: str,
+    state: Path,
+    replicas: int | None = None,
+    octetsMax: int = STREAM_OCTETS_MAX,
+    messageOctetsMax: int = MESSAGE_OCTETS_MAX,
+) -> OutputsJournal:
+    """Open the journal as the process that writes the outputs does."""
+    bus = Bus.open(Access(parseServers(url)))
+    layout = Layout("decnet", replicas, octetsMax)
     outbox = Outbox(bus, layout, OutputState.open(state), "test", time.monotonic)
-    journal = JetStreamJournal.open(bus, layout, messageOctetsMax, outbox)
+    journal = OutputsJournal.openWith(bus, layout, outbox, messageOctetsMax)
     outbox.prepare()
     waitUntil(outbox.acquire, "another process owns the outputs")
     return journal

@@ -37,7 +37,7 @@ class Value:
     @ivar revision: of the value's message; 0: there is no value.
     @ivar holder: the process that writes the outputs; "": none.
     @ivar place: the identity of the database with the cursors.
-    @ivar host: as of L{decnet_syslog.nats._outbox.placeOf}; "": not known.
+    @ivar host: as of L{decnet_syslog.nats._lease.placeOf}; "": not known.
     @ivar journal: the identity of the stream.
     @ivar history: the history of the cursors; C{None} if an older program wrote the value.
     @ivar times: of each cursor, when its message was stored; only from an older program.

@@ -1,18 +1,12 @@
 """
-The connection to NATS: requests and answers, for code that blocks.
+Requests to NATS and their answers, for code that blocks.
 
-What must be true:
-
-* every call ends. A request without an answer within C{ANSWER_S} raises L{NoResponse}. The server
-  may have executed the request or not, and the caller finds out which;
-* nothing is sent to other servers than the configured ones, and no password before TLS
-  (L{decnet_syslog.nats._client}).
+What must be true: every call ends. A request without an answer within C{ANSWER_S} raises
+L{NoResponse}. The server may have executed the request or not, and the caller finds out which.
 
 Chosen: nats-py, in a separate thread with its own event loop. The journal's calls block in the
 journal's thread anyway. Set aside: the asyncio reactor for all of Twisted, which is slower for the
 workers' connections.
-
-This module is long because a break of the connection concerns every kind of request.
 """
 
 from __future__ import annotations
@@ -26,11 +20,11 @@ from typing import Any, TypeVar
 
 import nats.errors
 from nats.aio.msg import Msg
-from twisted.logger import Logger
 
 from ..errors import UserError
 from ._access import Access
 from ._client import RestrictedClient
+from ._connection import FAILURES, Connection
 
 __all__ = ["Bus", "NatsMessage", "NoResponse"]
 
@@ -41,12 +35,6 @@ ANSWER_S = 5.0
 
 # Maximum time at the start to find a server that accepts us, in seconds.
 CONNECT_S = 10.0
-
-# Interval of the attempts to connect after a server has ended the connection, in seconds.
-COME_AGAIN_S = 5.0
-
-# Interval of pings, in seconds; two missing answers mean that the server is gone.
-PING_S = 5
 
 # Maximum number of unread messages of a subscription.
 UNREAD_MAX = 4096
@@ -79,29 +67,28 @@ def _message(msg: Msg) -> NatsMessage:
 
 
 class Bus:
-    """
-    One connection, made again whenever it breaks.
-
-    @ivar breaks: number of broken connections and unanswered requests. Afterwards another server,
-        or another state, may answer.
-    """
-
-    _log = Logger()
+    """Requests over one connection, and the thread in which it lives."""
 
     def __init__(self, access: Access) -> None:
         """Use L{open} instead."""
-        self._access = access
-        self._client = RestrictedClient()
+        self._connection = Connection(access, self._listenAgain)
         self._listeners: list[tuple[str, Callable[[], None]]] = []
-        # The library reconnects after a break, but not after the server has ended the connection.
-        self._isSentAway = self._isClosing = False
-        self._comeAgainAt = 0.0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="nats", daemon=True
         )
-        self._why = ""
-        self.breaks = 0
+
+    @property
+    def _client(self) -> RestrictedClient:
+        return self._connection.client
+
+    @property
+    def breaks(self) -> int:
+        """
+        The number of broken connections and unanswered requests. Afterwards another server, or
+        another state, may answer.
+        """
+        return self._connection.breaks
 
     @property
     def payloadMax(self) -> int:
@@ -118,99 +105,14 @@ class Bus:
         bus = cls(access)
         bus._thread.start()
         try:
-            bus.run(bus._connect(), CONNECT_S)
+            bus.run(bus._connection.connect(), CONNECT_S)
         except NoResponse:
             bus.close()
             raise UserError(
-                f"no NATS server of {access} accepts us: {bus._why or 'no answer'}; start"
-                " one, or correct --journal, --journal-ca or --journal-credentials"
+                f"no NATS server of {access} accepts us: {bus._connection.why or 'no answer'};"
+                " start one, or correct --journal, --journal-ca or --journal-credentials"
             ) from None
         return bus
-
-    async def _connect(self) -> None:
-        access = self._access
-        client = self._client = RestrictedClient()
-        client.secure = access.tls is not None
-        client.prepare = self._renew  # type: ignore[method-assign]
-        options: dict[str, Any] = {}
-        if access.tls is not None:
-            options["tls"] = access.tls
-        servers = [
-            f"nats://[{host}]:{port}" if ":" in host else f"nats://{host}:{port}"
-            for host, port in access.servers
-        ]
-        await client.connect(
-            servers,
-            name="decnet_syslog",
-            error_cb=self._failed,
-            disconnected_cb=self._disconnected,
-            reconnected_cb=self._reconnected,
-            closed_cb=self._closed,
-            connect_timeout=3,
-            reconnect_time_wait=1,
-            max_reconnect_attempts=-1,
-            ping_interval=PING_S,
-            max_outstanding_pings=2,
-            # The library must not resend by itself: our callers decide on retries.
-            pending_size=0,
-            **options,
-        )
-        for subject, heard in self._listeners:
-            await self._listen(subject, heard)
-
-    def _renew(self) -> None:
-        """Read the files of L{Access} again, before each attempt to connect."""
-        try:
-            if self._access.renewed is not None:
-                self._access = self._access.renewed()
-        except UserError as error:
-            self._say(f"{error}; keeping the previous credentials")
-        try:
-            self._client.adopt(self._access)
-        except Exception as error:
-            self._say(f"cannot use --journal-credentials: {error!r}")
-
-    async def _closed(self) -> None:
-        self.breaks += 1
-        self._isSentAway = not self._isClosing
-
-    async def _comeAgain(self) -> None:
-        """Connect again after a server has ended the connection: the cause may be corrected."""
-        now = self._loop.time()
-        if self._client.is_connected:
-            self._isSentAway = False
-        if not self._isSentAway or now < self._comeAgainAt:
-            return
-        self._comeAgainAt = now + COME_AGAIN_S
-        try:
-            await asyncio.wait_for(self._connect(), ANSWER_S)
-        except (nats.errors.Error, OSError, asyncio.TimeoutError):
-            await self._client.close()
-            self._isSentAway = True
-        else:
-            self._isSentAway = False
-            await self._reconnected()
-
-    async def _failed(self, error: Exception) -> None:
-        text = str(error) or type(error).__name__
-        if "Authorization" in text:
-            text += "; correct --journal-credentials, each attempt reads the file again"
-        self._say(text)
-
-    def _say(self, text: str) -> None:
-        if text != self._why:
-            self._log.warn("NATS: {why}", why=ascii(text[:300]))
-        self._why = text
-
-    async def _disconnected(self) -> None:
-        self.breaks += 1
-        self._client.forgetUnsent()
-        if not self._client.is_closed:
-            self._log.warn("the connection to NATS is lost; reconnecting")
-
-    async def _reconnected(self) -> None:
-        self._why = ""
-        self._log.info("connected to NATS again")
 
     def run(self, work: Coroutine[Any, Any, T], patience: float | None = None) -> T:
         """
@@ -225,7 +127,7 @@ class Bus:
 
         try:
             return asyncio.run_coroutine_threadsafe(bounded(), self._loop).result()
-        except (asyncio.TimeoutError, nats.errors.Error, OSError) as error:
+        except FAILURES as error:
             raise NoResponse(str(error) or "no answer in time") from error
 
     async def ask(
@@ -239,11 +141,10 @@ class Bus:
 
         @raise NoResponse: no answer came. The server may have received the request.
         """
-        await self._comeAgain()
+        await self._connection.comeAgain(ANSWER_S)
         if not self._client.is_connected:
-            raise NoResponse(
-                f"no connection to NATS{': ' * bool(self._why)}{self._why}"
-            )
+            why = self._connection.why
+            raise NoResponse(f"no connection to NATS{': ' * bool(why)}{why}")
         asked = self._client.request(
             subject, data, ANSWER_S, headers=dict(headers) if headers else None
         )
@@ -251,10 +152,10 @@ class Bus:
             # The library's time limit begins when the request is sent, which can take for ever.
             answer = await asyncio.wait_for(asked, 2 * ANSWER_S)
         except nats.errors.NoRespondersError:
-            self.breaks += 1
+            self._connection.breaks += 1
             raise NoResponse("no responders: JetStream has no leader") from None
-        except (nats.errors.Error, OSError, asyncio.TimeoutError) as error:
-            self.breaks += 1
+        except FAILURES as error:
+            self._connection.breaks += 1
             raise NoResponse(str(error) or "no answer in time") from error
         return _message(answer)
 
@@ -296,7 +197,7 @@ class Bus:
                     answers.append(_message(await subscription.next_msg(ANSWER_S)))
             finally:
                 await asyncio.wait_for(subscription.unsubscribe(), ANSWER_S)
-        except (nats.errors.Error, OSError, asyncio.TimeoutError) as error:
+        except FAILURES as error:
             raise NoResponse(str(error) or "no answer in time") from error
         return answers
 
@@ -305,13 +206,17 @@ class Bus:
         if self._client.is_connected:
             try:
                 await asyncio.wait_for(self._client.publish(subject, data), ANSWER_S)
-            except (nats.errors.Error, OSError, asyncio.TimeoutError):
+            except FAILURES:
                 pass
 
     async def listen(self, subject: str, heard: Callable[[], None]) -> None:
         """Call C{heard}, in the connection's thread, for each message of a subject."""
         self._listeners.append((subject, heard))
         await self._listen(subject, heard)
+
+    async def _listenAgain(self) -> None:
+        for subject, heard in self._listeners:
+            await self._listen(subject, heard)
 
     async def _listen(self, subject: str, heard: Callable[[], None]) -> None:
         async def got(_: Msg) -> None:
@@ -321,9 +226,8 @@ class Bus:
 
     def close(self) -> None:
         """Close the connection and end its thread."""
-        self._isClosing = True
         try:
-            self.run(self._client.close(), CONNECT_S)
+            self.run(self._connection.close(), CONNECT_S)
         except NoResponse:
             pass
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -10,8 +10,6 @@ L{decnet_syslog.nats._history} has the theory. What must be true here:
   the eras that precede it;
 * settings that could lose lines stop all commits: each check of the history includes the
   stream's settings.
-
-This module is long because all comparisons of two histories happen here, under one lock.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from twisted.logger import Logger
 
 from ..journal import JournalBlocked, Mark
 from ._history import ERA, Era, StreamHistory, erasSubject
-from ._layout import Layout
+from ._safety import StreamSettings
 from ._stream import EXPECTED, JournalStream
 
 __all__ = ["Chronicle"]
@@ -34,9 +32,6 @@ __all__ = ["Chronicle"]
 # How long the result of a check is used, in seconds. After a leader dies, a cluster needs at least
 # four seconds until the next leader takes its first message.
 SURE_S = 0.5
-
-# How often unsafe settings are logged again while they last, in seconds.
-SAID_AGAIN_S = 60.0
 
 # Maximum number of attempts to begin an era while other processes begin theirs.
 ATTEMPTS_MAX = 20
@@ -50,15 +45,14 @@ class Chronicle:
     @ivar turns: number of rollbacks that were detected.
     @ivar former: the history before the first rollback since this was set to C{None}.
     @ivar mark: the end of the stream, for forwarders; read in the reactor's thread.
-    @ivar unsafe: how the stream's settings could lose lines; empty if they cannot.
     @ivar wentBack: called in the bus's thread after a rollback was detected.
     """
 
     _log = Logger()
 
-    def __init__(self, stream: JournalStream, layout: Layout) -> None:
+    def __init__(self, stream: JournalStream, settings: StreamSettings) -> None:
         self._stream = stream
-        self._layout = layout
+        self._settings = settings
         self._subject = erasSubject(stream.name)
         self.known = StreamHistory.of(stream.identity)
         self.mark = self.known.mark()
@@ -66,9 +60,7 @@ class Chronicle:
         self._adopted: set[str] = set()
         self.turns = 0
         self.former: StreamHistory | None = None
-        self.unsafe = ""
         self.wentBack: Callable[[], None] = lambda: None
-        self._saidAt = float("-inf")
         # The highest sequence of our own commits: later messages must have higher ones.
         self._committed = 0
         # The bus's count of breaks when we last began an era; None: never.
@@ -128,8 +120,8 @@ class Chronicle:
                 await self._begin()
             elif time.monotonic() - self._lookedAt > SURE_S:
                 await self._check()
-            if self.unsafe:
-                raise JournalBlocked(self.unsafe)
+            if self._settings.unsafe:
+                raise JournalBlocked(self._settings.unsafe)
 
     async def check(self) -> None:
         """
@@ -189,7 +181,7 @@ class Chronicle:
         The state is read first: an era that begins between the two requests then only extends
         the history.
         """
-        last = await self._stream.checkState(self._layout)
+        last = await self._settings.check()
         tail = await self._stream.last(self._subject)
         if tail is None:
             return StreamHistory.of(self._stream.identity, last), 0
@@ -209,7 +201,7 @@ class Chronicle:
     async def _check(self) -> None:
         breaks = self._stream.bus.breaks
         view, _ = await self._fetch()
-        self._compareSettings()
+        self._settings.report()
         if self.known.isIn(view) and self._committed <= view.last:
             self._adopt(view)
         else:
@@ -232,7 +224,7 @@ class Chronicle:
         breaks = self._stream.bus.breaks
         was, committed = self.known, self._committed
         view, first = await self._append(forked=False)
-        self._compareSettings()
+        self._settings.report()
         if not was.isIn(view) or first <= committed:
             at = min(was.common(view), first - 1)
             self._log.error(
@@ -290,23 +282,3 @@ class Chronicle:
         self.former = self.former or was
         self.turns += 1
         self.wentBack()
-
-    def _compareSettings(self) -> None:
-        """Log when the stream's settings become unsafe, and when they are safe again."""
-        before, self.unsafe = self.unsafe, self._stream.unsafe
-        now = time.monotonic()
-        if self.unsafe and (not before or now - self._saidAt > SAID_AGAIN_S):
-            self._saidAt = now
-            self._log.error(
-                "{reason}; accepting nothing until then, lines accepted before may be lost",
-                event="unsafe",
-                reason=self.unsafe,
-            )
-        elif before and not self.unsafe:
-            self._log.info(
-                "the settings of the stream {stream} are safe again",
-                event="unsafe",
-                over=True,
-                stream=self._stream.name,
-                reason="corrected",
-            )

@@ -1,14 +1,14 @@
 """
 Committing deposits: one message for each piece, as the successor of the last one.
 
-L{decnet_syslog.nats._journal} has the theory. This module is long because the steps of a deposit
-share one state, and each of them must be safe to repeat.
+L{decnet_syslog.nats._journal} has the theory. Each step of a deposit is safe to repeat, because the
+whole group is tried again when one of its deposits is blocked.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import is_
 from uuid import uuid4
@@ -16,24 +16,17 @@ from uuid import uuid4
 from twisted.logger import Logger
 
 from ..journal import Batch, Deposit, JournalBlocked, batchOf
+from ._appending import Appender, Stale, messageOctets
 from ._bus import Bus
 from ._chronicle import Chronicle
-from ._messages import ATTEMPT, HEADERS_OCTETS_MAX, encode, subjectOf
+from ._messages import HEADERS_OCTETS_MAX, encode, subjectOf
 from ._packing import Pack
 from ._pieces import PIECE_OCTETS, pieces
-from ._positions import NOWHERE, Held, Positions
+from ._positions import NOWHERE, Positions
 from ._room import Room
-from ._stream import EXPECTED, JournalStream
+from ._stream import JournalStream
 
 __all__ = ["Committer", "committedSubject"]
-
-# Maximum number of attempts, and the delay in seconds, when the server refuses a message although
-# its predecessor is the last: another message of the subject may be in progress.
-ATTEMPTS_MAX = 40
-ATTEMPT_S = 0.05
-
-# A code of C{BYE}: the forwarder has to offer its files again.
-WENT_BACK = "journal-went-back"
 
 # Maximum number of connections whose refusal is remembered.
 REFUSALS_MAX = 1024
@@ -64,24 +57,6 @@ class _Progress:
     isCut: bool = False
 
 
-class _Stale(Exception):
-    """
-    A deposit cannot be committed, and its connection must be closed.
-
-    @ivar code: the code for C{BYE}; C{None} if another connection has taken over the stream.
-    """
-
-    def __init__(self, code: str | None = None, text: str = "") -> None:
-        super().__init__(text)
-        self.code = code
-        self.text = text
-
-
-def _octetsOf(headers: Mapping[str, str], body: bytes) -> int:
-    """Estimate the size that counts for the server's max_payload; never too low."""
-    return sum(len(k) + len(v) + 4 for k, v in headers.items()) + 128 + len(body)
-
-
 class Committer:
     """
     Commits deposits. All coroutines run in the bus's thread.
@@ -109,7 +84,7 @@ class Committer:
         self._chronicle = chronicle
         self._positions = positions
         self._pack = pack
-        self._room = room
+        self._appender = Appender(stream, chronicle, positions, room)
         self._progress: list[_Progress] = []
         self.refusals: dict[tuple[str, str], tuple[str, str]] = {}
 
@@ -175,7 +150,7 @@ class Committer:
             elif one.batch is None and not one.stale:
                 try:
                     await self._deposit(one)
-                except _Stale as error:
+                except Stale as error:
                     one.stale = True
                     if error.code is not None:
                         self._refuse(one.deposit, error.code, error.text)
@@ -185,13 +160,13 @@ class Committer:
         """
         Commit the remaining pieces of a deposit.
 
-        @raise _Stale: that is impossible, and the connection must be closed.
+        @raise Stale: that is impossible, and the connection must be closed.
         """
         deposit, held = one.deposit, None
         if deposit.grant is not None:
             held = self._positions.held(deposit.grant)
             if held is None:
-                raise _Stale
+                raise Stale
         subject = subjectOf(self._stream.name, deposit.provenance.worker, deposit.grant)
         seq = 0
         while one.left:
@@ -199,18 +174,24 @@ class Committer:
             position = NOWHERE
             if held is not None:
                 if held.position.offset != piece.start:
-                    raise _Stale
+                    raise Stale
                 position = held.position.behind(piece)
             headers, body = encode(piece, position, attempt, self._pack)
-            if _octetsOf(headers, body) > self._bus.payloadMax:
+            if messageOctets(headers, body) > self._bus.payloadMax:
                 self._cut(one)
                 continue
             async with self._positions.gate:
                 try:
-                    seq = await self._append(subject, headers, body, held, one)
-                except _Stale:
+                    seq = await self._appender.append(
+                        subject, headers, body, held, one.turns
+                    )
+                except Stale as error:
                     # Our position is wrong, whatever the reason: ask again at the next grant.
                     self._positions.forget(subject)
+                    if error.code is None and one.isCut:
+                        raise Stale(
+                            "no-space", "the NATS servers take shorter messages now"
+                        ) from None
                     raise
             self._chronicle.noted(seq)
             if held is not None:
@@ -223,7 +204,7 @@ class Committer:
         """
         Divide a piece that is too long since the server's max_payload became smaller.
 
-        @raise _Stale: it is a single line. Its worker has to wait; other workers continue.
+        @raise Stale: it is a single line. Its worker has to wait; other workers continue.
         """
         piece, _ = one.left[0]
         smaller = list(pieces(piece, self._pieceOctets))
@@ -246,74 +227,9 @@ class Committer:
             reason="max_payload",
         )
         if piece.grant is not None:
-            raise _Stale("no-space", why)
+            raise Stale("no-space", why)
         # A plain peer does not send it again, and must not stop the other peers.
         del one.left[0]
-
-    async def _append(
-        self,
-        subject: str,
-        headers: dict[str, str],
-        body: bytes,
-        held: Held | None,
-        one: _Progress,
-    ) -> int:
-        """
-        Publish the first remaining piece, as the successor of the last message that we know.
-
-        @param held: C{None} for a plain peer, whose messages have no order.
-        @return: the sequence of the new message.
-        @raise _Stale: the last message of the subject is another one.
-        @raise JournalBlocked: the message may have been stored or not.
-        """
-        _, attempt = one.left[0]
-        await self._makeSure(one, _octetsOf(headers, body))
-        if held is None:
-            headers["Nats-Msg-Id"] = attempt
-            seq = await self._stream.publish(subject, body, headers)
-            assert seq is not None, "the server refused a message without a condition"
-            return seq
-        for _ in range(ATTEMPTS_MAX):
-            headers[EXPECTED] = str(held.seq)
-            seq = await self._stream.publish(subject, body, headers)
-            if seq is not None:
-                return seq
-            last = await self._stream.last(subject)
-            if last is not None and last.headers.get(ATTEMPT) == attempt:
-                # Taken before; only the answer was lost.
-                return last.seq
-            if held.seq == (0 if last is None else last.seq):
-                # Another message is in progress, and not stored yet, or never will be.
-                await asyncio.sleep(ATTEMPT_S)
-                await self._makeSure(one)
-                continue
-            if last is None or last.seq < held.seq:
-                # The stream went back, or another program has removed the position.
-                await self._chronicle.doubt()
-                raise _Stale(WENT_BACK, "the committed lines of this stream are gone")
-            entry = self._positions.entry(last)
-            if entry.batch is not None or entry.position != held.position:
-                if one.isCut:
-                    raise _Stale(
-                        "no-space", "the NATS servers take shorter messages now"
-                    )
-                raise _Stale
-            # The outputs have replaced the message by a short one with the same position.
-            held.seq = last.seq
-        raise JournalBlocked("the stream's leader is behind")
-
-    async def _makeSure(self, one: _Progress, octets: int = 0) -> None:
-        """
-        Make sure that the stream did not go back and has room for lines.
-
-        @raise _Stale: it went back.
-        @raise JournalBlocked: try again later.
-        """
-        await self._chronicle.sure()
-        if not self._isOfNow(one):
-            raise _Stale(WENT_BACK, "the journal went back")
-        if octets:
-            await self._room.take(octets)
 
     def _refuse(self, deposit: Deposit, code: str, text: str) -> None:
         who = deposit.provenance

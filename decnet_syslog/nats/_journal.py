@@ -1,5 +1,5 @@
 """
-The journal in JetStream: many listeners, one authority.
+The journal in JetStream, as a listener uses it: many listeners, one authority.
 
 What must be true (L{decnet_syslog.journal._promise} has the promises of every journal):
 
@@ -25,21 +25,14 @@ that it is lost, and offer all files on their disks again.
 Of two connections with the same stream, the newer one is granted. At the same listener the older
 connection is stale at once, because its row is forgotten. At another listener it is stale when the
 newer connection has committed something. Until then both may continue: the later commit is refused.
-
-This module is long because it is a surface: a short method for each promise, for listeners and for
-the process that writes the outputs. The work is in the modules that it imports.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
-from twisted.logger import Logger
-
-from ..errors import UserError
 from ..journal import (
     Batch,
     Cursor,
@@ -54,24 +47,19 @@ from ..limits import Limits
 from ..wire import NUMBER_MAX
 from ._bus import Bus, NoResponse
 from ._chronicle import Chronicle
-from ._committing import Committer, committedSubject
+from ._committing import Committer
 from ._layout import Layout
 from ._lease import WentBack
-from ._messages import HEADERS_OCTETS_MAX, Entry
-from ._opening import opening
-from ._outbox import Outbox
-from ._outputstate import End, Limbo
+from ._messages import Entry
+from ._opening import openStream
 from ._packing import packer
-from ._planning import Plan
 from ._positions import Positions
-from ._proving import Prover, WrittenView
 from ._reader import Reader
-from ._removing import Remover
 from ._room import Room
-from ._shortening import Shortener
-from ._stream import JournalStream, StreamFull
+from ._safety import PayloadLimit
+from ._stream import JournalStream
 
-__all__ = ["JetStreamJournal", "committedSubject"]
+__all__ = ["JetStreamJournal"]
 
 T = TypeVar("T")
 
@@ -88,36 +76,29 @@ class JetStreamJournal:
     @ivar bus: the connection to the servers.
     @ivar chronicle: the history of the stream.
     @ivar stream: the stream that holds the lines.
-    @ivar prover: proves which octets an output has written.
-    @ivar outbox: the outputs' part; C{None}: no output is here.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
         bus: Bus,
         stream: JournalStream,
         chronicle: Chronicle,
-        outbox: Outbox | None,
-        streamsPerWorkerMax: int,
-        encoding: str,
-        messageOctetsMax: int,
+        payload: PayloadLimit,
+        streamsPerWorkerMax: int = Limits.filesPerWorker,
+        encoding: str = "zstd",
     ) -> None:
         """Use L{open} instead."""
         self._streamsPerWorkerMax = streamsPerWorkerMax
-        self._messageOctetsMax = messageOctetsMax
-        self._saidPayload = 0
+        self._payload = payload
         self.octets = self.keptOctets = 0
         self.capacity = NUMBER_MAX
         self.hasSpare = False
         self.bus = bus
         self.stream = stream
-        self.outbox = outbox
         self.chronicle = chronicle
         self.chronicle.wentBack = self._wentBack
         self._heardWentBack: Callable[[], None] = lambda: None
-        self._makeReader()
+        self._beginReading()
         self._positions = Positions(
             bus, stream, chronicle, streamsPerWorkerMax, asyncio.Semaphore(AT_ONCE)
         )
@@ -136,7 +117,6 @@ class JetStreamJournal:
         bus: Bus,
         layout: Layout,
         messageOctetsMax: int,
-        outbox: Outbox | None = None,
         streamsPerWorkerMax: int = Limits.filesPerWorker,
         encoding: str = "zstd",
     ) -> JetStreamJournal:
@@ -144,42 +124,19 @@ class JetStreamJournal:
         Open the stream, or create it.
 
         @param messageOctetsMax: maximum length of a line.
-        @param outbox: the cursors of the outputs; C{None}: this process has no outputs.
         @param streamsPerWorkerMax: with more streams of a worker, the one that advanced longest ago
             is forgotten, unless it has lines that are not in every output. Other listeners create
             streams at the same time, so the limit is approximate.
         @param encoding: the compression of committed batches, C{zstd} or C{none}. Both can be read.
         @raise UserError: the stream cannot be used.
         """
-        if messageOctetsMax + 1 + HEADERS_OCTETS_MAX > bus.payloadMax:
-            raise UserError(
-                f"the NATS server accepts messages of at most {bus.payloadMax} octets, too few for"
-                f" lines of {messageOctetsMax}: set max_payload on all servers to"
-                f" {messageOctetsMax + 1 + HEADERS_OCTETS_MAX} or more, or lower"
-                " --max-message"
-            )
-        stream = JournalStream(bus, layout.name)
-        what = f"the journal {layout.name}"
-        mayMake = outbox is None or outbox.state.history() is None
-        opening(bus, what, lambda: stream.ensure(layout, mayMake))
-        chronicle = Chronicle(stream, layout)
-        opening(bus, what, chronicle.open)
-        return cls(
-            bus,
-            stream,
-            chronicle,
-            outbox,
-            streamsPerWorkerMax,
-            encoding,
-            messageOctetsMax,
-        )
+        payload = PayloadLimit(bus, messageOctetsMax)
+        stream, chronicle = openStream(bus, layout, payload)
+        return cls(bus, stream, chronicle, payload, streamsPerWorkerMax, encoding)
 
-    def _makeReader(self) -> None:
+    def _beginReading(self) -> None:
         """Begin to read in the present history."""
-        stream, chronicle = self.stream, self.chronicle
-        self._reader = Reader(stream, chronicle)
-        self._remover = Remover(stream, self._reader)
-        self._shortener = Shortener(stream, chronicle, self._reader, self._remover)
+        self._reader = Reader(self.stream, self.chronicle)
 
     @property
     def identity(self) -> str:
@@ -209,11 +166,22 @@ class JetStreamJournal:
         """
         return {}
 
+    @property
+    def octetsMax(self) -> int:
+        """Maximum size of the stream, in octets."""
+        return self.stream.octetsMax
+
+    def size(self) -> tuple[int, int]:
+        """
+        Return the size of the stream in octets, and its last message.
+
+        @raise JournalBlocked: try again later.
+        """
+        octets, _, last = self._run(self.stream.state())
+        return octets, last
+
     def close(self) -> None:
-        """Give up the lease on the outputs, and close the connection."""
-        if self.outbox is not None:
-            self.outbox.leave()
-            self.outbox.close()
+        """Close the connection."""
         self.bus.close()
 
     def giveBack(self) -> bool:
@@ -232,55 +200,19 @@ class JetStreamJournal:
         arrive.
 
         @raise JournalBlocked: try again later.
-        @raise WentBack: the stream went back, and this process writes the outputs.
         """
-        if self.outbox is None:
-            self._run(self.chronicle.check())
-            self._lookAtPayload()
-            return
-        self._run(self._reader.check())
-        self._run(self._remover.sweepSome())
-        if self.outbox.owesFork:
-            self._run(self.chronicle.fork())
-            self.outbox.hasForked()
+        self._run(self.chronicle.check())
+        self._payload.report()
 
     def onWentBack(self, heard: Callable[[], None]) -> None:
         """Call C{heard}, in the bus's thread, after each rollback."""
         self._heardWentBack = heard
 
     def _wentBack(self) -> None:
-        """Forget all grants and positions."""
+        """Forget all grants and positions, and read in the present history."""
         self._positions.clear()
-        if self.outbox is None:
-            # A listener reads only to explain a full stream.
-            self._makeReader()
+        self._beginReading()
         self._heardWentBack()
-
-    def _lookAtPayload(self) -> None:
-        """Log when the servers stop accepting our longest lines, and when they resume."""
-        most = self.bus.payloadMax
-        needs = self._messageOctetsMax + 1 + HEADERS_OCTETS_MAX
-        if most == self._saidPayload or (most >= needs and not self._saidPayload):
-            return
-        if most < needs:
-            self._saidPayload = most
-            self._log.error(
-                "the NATS server accepts messages of at most {most} octets now, so longer lines"
-                " wait at their workers; set max_payload to {needs} or more",
-                event="unsafe",
-                most=most,
-                needs=needs,
-                reason="max_payload",
-            )
-        else:
-            self._saidPayload = 0
-            self._log.info(
-                "the NATS server accepts messages of {most} octets again",
-                event="unsafe",
-                over=True,
-                most=most,
-                reason="max_payload",
-            )
 
     # Positions.
 
@@ -306,33 +238,8 @@ class JetStreamJournal:
     def commit(
         self, deposits: Sequence[Deposit], cursors: Iterable[Cursor] = ()
     ) -> list[Batch | None]:
-        """As L{decnet_syslog.journal._promise.IJournal.commit}."""
-        batches = self._run(self._committer.commit(deposits)) if deposits else []
-        cursors = list(cursors)
-        if cursors and self.outbox is not None:
-            if max(c.seq for c in cursors) > self._reader.history.last:
-                # The saved history must include the cursor.
-                self._run(self.chronicle.check())
-            self.outbox.hasRead(self._reader.history)
-            self.outbox.save(cursors)
-            try:
-                self.share()
-            except JournalBlocked:
-                # This is not urgent: try again after the next commit.
-                pass
-        return batches
-
-    def share(self) -> None:
-        """
-        Renew the lease, copy the saved cursors to the bucket for other hosts, and remove written
-        messages.
-
-        @raise JournalBlocked: try again later.
-        @raise LeaseLost: another process has the outputs.
-        """
-        assert self.outbox is not None, "no output is here"
-        self.outbox.renew()
-        self._run(self._remover.release(self.outbox.released))
+        """As L{decnet_syslog.journal._promise.IJournal.commit}. A listener has no cursors."""
+        return self._run(self._committer.commit(deposits)) if deposits else []
 
     async def _isAllWritten(self, written: int) -> bool:
         """Whether only eras and positions follow the last written message."""
@@ -345,16 +252,6 @@ class JetStreamJournal:
             # It went back at this moment.
             return False
 
-    def isAllWritten(self) -> bool:
-        """
-        Whether every output has all lines of the stream.
-
-        @raise JournalBlocked: try again later.
-        """
-        assert self.outbox is not None, "no output is here"
-        self._run(self.chronicle.check())
-        return self._run(self._isAllWritten(self.outbox.released))
-
     def read(self, after: int, costMax: int) -> list[Batch]:
         """As L{decnet_syslog.journal._promise.IJournal.read}."""
         entries = self._entries(after, costMax)
@@ -362,97 +259,12 @@ class JetStreamJournal:
 
     def _entries(self, after: int, costMax: int) -> list[Entry]:
         """The messages with batches behind C{after}, as of L{Reader.read}."""
-        if self.outbox is None:
-            return self._run(self._reader.read(after, costMax))
-        after = max(after, self.outbox.released)
-        entries = self._run(self._reader.read(after, costMax))
-        # Before an output can write them: a cursor is saved with this history.
-        self.outbox.hasRead(self._reader.history)
-        return entries
+        return self._run(self._reader.read(after, costMax))
 
     def useOutputs(self, names: Sequence[str]) -> dict[str, Cursor]:
-        """As L{decnet_syslog.journal._promise.IJournal.useOutputs}."""
-        assert self.outbox is not None, "no output is here"
-        outbox = self.outbox
-        plan = self._run(self._plan(outbox, names))
-        owes = False
-        if plan.at is not None and not self.chronicle.known.isForkedBehind(plan.at):
-            # Before our own record changes: listeners and workers must learn of the rollback.
-            try:
-                self._run(self.chronicle.fork())
-            except StreamFull:
-                # Announce it later, when written messages have made room.
-                owes = True
-        outbox.begin(plan, self.identity, self.chronicle.known, owes)
-        self._makeReader()
-        self._reader.forgiven = outbox.before.released
-        self.prover = Prover(self.stream, self._reader, outbox.isBack)
-        self._limbo = Limbo(outbox.state)
-        self._run(self._shortener.restore(self._limbo))
-        self._run(self._remover.sweep(outbox.released))
-        return plan.cursors
-
-    async def _plan(self, outbox: Outbox, names: Sequence[str]) -> Plan:
-        """Find where the outputs continue in the present stream."""
-        await self.chronicle.check()
-        before, isTrusted = outbox.before, True
-        if before.history is None:
-            # An older program wrote it: it has only the storage times of the messages.
-            isTrusted = before.journal in ("", self.identity)
-            for output, seq in before.cursors.items():
-                time = before.times.get(output, 0)
-                if time and not await self._reader.isStill(seq, time):
-                    isTrusted = False
-        return outbox.plan(names, self.chronicle.known, isTrusted)
-
-    def written(self, output: str) -> WrittenView:
-        """The journal without the octets that an output has written."""
-        assert self.outbox is not None, "no output is here"
-
-        def judge(entry: Entry, end: End) -> bool:
-            return self._run(self.prover.judge(entry, end))
-
-        return WrittenView(
-            self._entries,
-            lambda: self.mark.number,
-            self.outbox.written[output],
-            judge,
-            partial(self.outbox.state.decide, output),
-        )
-
-    def tidy(self) -> None:
-        """
-        Shorten messages that are kept only as positions. The process that writes the outputs calls
-        this regularly.
-
-        @raise JournalBlocked: try again later.
-        """
-        assert self.outbox is not None, "no output is here"
-        self._run(self._shortener.tidy(self.outbox.released, self._limbo))
-        if self.outbox.isBack and not self.prover.isPatient:
-            self.outbox.hasSettled()
-
-    @property
-    def octetsMax(self) -> int:
-        """Maximum size of the stream, in octets."""
-        return self.stream.octetsMax
-
-    def size(self) -> tuple[int, int]:
-        """
-        Return the size of the stream in octets, and its last message.
-
-        @raise JournalBlocked: try again later.
-        """
-        octets, _, last = self._run(self.stream.state())
-        return octets, last
-
-    def onCommitted(self, heard: Callable[[], None]) -> None:
-        """
-        Call C{heard}, in the bus's thread, when a listener has committed something.
-
-        A notice can get lost, so read regularly as well.
-        """
-        self._run(self.bus.listen(committedSubject(self.stream.name), heard))
+        """As L{decnet_syslog.journal._promise.IJournal.useOutputs}: no output is at a listener."""
+        assert not names, "decnet-outputs writes the outputs"
+        return {}
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         try:

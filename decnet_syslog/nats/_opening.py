@@ -11,8 +11,12 @@ from twisted.logger import Logger
 from ..errors import UserError
 from ..journal import JournalBlocked
 from ._bus import Bus, NoResponse
+from ._chronicle import Chronicle
+from ._layout import Layout
+from ._safety import PayloadLimit, StreamSettings
+from ._stream import JournalStream
 
-__all__ = ["opening"]
+__all__ = ["openStream", "opening"]
 
 T = TypeVar("T")
 
@@ -52,3 +56,22 @@ def opening(bus: Bus, what: str, work: Callable[[], Coroutine[Any, Any, T]]) -> 
                     seconds=OPENING_S,
                 )
             time.sleep(OPENING_AGAIN_S)
+
+
+def openStream(
+    bus: Bus, layout: Layout, payload: PayloadLimit, mayMake: bool = True
+) -> tuple[JournalStream, Chronicle]:
+    """
+    Open the stream of a journal, or create it, and read its history.
+
+    @param mayMake: as of L{StreamSettings.ensure}.
+    @raise UserError: it cannot be used.
+    """
+    payload.ensure()
+    stream = JournalStream(bus, layout.name)
+    settings = StreamSettings(stream, layout)
+    what = f"the journal {layout.name}"
+    opening(bus, what, lambda: settings.ensure(mayMake))
+    chronicle = Chronicle(stream, settings)
+    opening(bus, what, chronicle.open)
+    return stream, chronicle

@@ -15,6 +15,7 @@ from ._access import SCHEMES, Access, access, checkAccess, checkName
 if TYPE_CHECKING:
     from ._journal import JetStreamJournal
     from ._outbox import Outbox
+    from ._outputsjournal import OutputsJournal
 
 __all__ = [
     "COMPRESSION_PARAMETERS",
@@ -167,8 +168,8 @@ def natsJournal(
                 bus,
                 layout,
                 messageOctetsMax,
-                streamsPerWorkerMax=streamsPerWorkerMax,
-                encoding=options["journal-compression"],
+                streamsPerWorkerMax,
+                options["journal-compression"],
             )
         except BaseException:
             bus.close()
@@ -179,7 +180,7 @@ def natsJournal(
 
 def natsOutbox(
     options: usage.Options, state: Path, holder: str, clock: Callable[[], float]
-) -> Callable[[], tuple[JetStreamJournal, Outbox]]:
+) -> Callable[[], tuple[OutputsJournal, Outbox]]:
     """
     Make a function that opens the journal for the process that writes the outputs. It may raise
     L{UserError}.
@@ -188,11 +189,11 @@ def natsOutbox(
     @param holder: as of L{Outbox}, like C{clock}.
     """
 
-    def opened() -> tuple[JetStreamJournal, Outbox]:
+    def opened() -> tuple[OutputsJournal, Outbox]:
         bus = _bus(options)
-        from ._journal import JetStreamJournal
         from ._layout import Layout
         from ._outbox import Outbox
+        from ._outputsjournal import OutputsJournal
         from ._outputstate import OutputState
 
         layout = Layout(
@@ -202,7 +203,7 @@ def natsOutbox(
             local = OutputState.open(state)
             try:
                 outbox = Outbox(bus, layout, local, holder, clock)
-                journal = JetStreamJournal.open(bus, layout, 0, outbox)
+                journal = OutputsJournal.openWith(bus, layout, outbox)
                 outbox.prepare()
             except BaseException:
                 local.close()

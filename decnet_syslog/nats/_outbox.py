@@ -19,18 +19,14 @@ What must be true:
   the file and in the bucket. After a rollback the outputs continue after the last message that is
   unchanged, and skip octets that they have written (L{decnet_syslog.nats._written}).
 
-On one host, a second process also waits for a lock on the database. It continues in the same
-files where the first was killed, so each line is in the files once. A process on another host with
-its own files continues at the cursors in the bucket. Lines that the first host had written after
-these cursors are in the files of both hosts, and no line is missing. docs/jetstream.rst has the
-details.
+On one host, a second process also waits for a lock on the database, and continues in the same
+files: each line is in the files once. A process on another host continues at the cursors in the
+bucket, in its own files. docs/jetstream.rst has the details.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from uuid import uuid4
 
 from twisted.logger import Logger
@@ -40,25 +36,12 @@ from ._bucket import Bucket, Value
 from ._bus import Bus, NoResponse
 from ._history import StreamHistory
 from ._layout import Layout
-from ._lease import LEASE_S, LeaseLost, WentBack
+from ._lease import GIVE_UP_S, LEASE_S, LeaseLost, WentBack, placeOf
 from ._outputstate import OutputState
 from ._planning import Plan, planOf
 from ._written import Written
 
-__all__ = ["Outbox", "placeOf"]
-
-
-def placeOf(path: Path) -> str:
-    """
-    Identify a file in a way that no copy shares: its inode and the boot id of this machine. Without
-    a boot id the result is different each time.
-    """
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        boot = uuid4().hex
-    status = os.stat(path)
-    return f"{boot}:{status.st_dev:x}:{status.st_ino:x}"
+__all__ = ["Outbox"]
 
 
 class Outbox:
@@ -68,7 +51,6 @@ class Outbox:
     @ivar bus: the connection to the servers.
     @ivar released: every output has all messages up to this one on disk.
     @ivar before: the bucket's value when this process took the lease.
-    @ivar renewed: when the last successful write of the value began.
     @ivar written: for each output, the end of each stream.
     @ivar state: the file of the cursors.
     @ivar known: the history that all batches read so far, and the cursors, belong to.
@@ -106,7 +88,8 @@ class Outbox:
         self._journal = ""
         self.released = 0
         self.before = Value()
-        self.renewed = float("-inf")
+        # When the last successful write of the value began.
+        self._renewed = float("-inf")
 
     @property
     def isHeld(self) -> bool:
@@ -168,6 +151,19 @@ class Outbox:
         @raise LeaseLost: another process has taken over.
         """
         self._write(self._holder)
+
+    def checkLease(self) -> None:
+        """
+        Stop before the lease can expire for other processes.
+
+        @raise LeaseLost: it was not renewed for C{GIVE_UP_S}.
+        """
+        silent = self._clock() - self._renewed
+        if silent > GIVE_UP_S:
+            raise LeaseLost(
+                f"the lease could not be renewed for {silent:.0f} s: another process may soon"
+                " write the outputs"
+            )
 
     def plan(
         self, names: Sequence[str], now: StreamHistory, isTrusted: bool = True
@@ -301,4 +297,4 @@ class Outbox:
             raise JournalBlocked(f"JetStream does not answer ({error})") from None
         self._value = value
         self.released = value.released
-        self.renewed = begun
+        self._renewed = begun

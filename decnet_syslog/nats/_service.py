@@ -4,40 +4,33 @@ The outputs as a service: the process with the lease reads the journal and write
 What must be true: only the process with the lease writes. So the files are opened once this process
 has the lease, and the process ends at once when it has lost the lease or cannot know
 (L{decnet_syslog.nats._outbox}). It is then started again, and waits.
-
-This module is long because the order of all steps of a start, a stop and a lost lease is here.
 """
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
+from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
+from ..durable import StorageFailed
 from ..errors import UserError
 from ..journal import GroupCommit, JournalBlocked
-from ..outputs import IOutput, ListenerLock, OutputWriter, Steps, Threads, WrongKind
+from ..outputs import IOutput, ListenerLock, Steps, Threads
 from ..signals import ServiceSignals
 from ._keeping import CursorKeeper
-from ._lease import GIVE_UP_S, RENEW_S, LeaseLost, WentBack
+from ._lease import RENEW_S, LeaseLost, WentBack, exitAtOnce
+from ._writers import Writers
 
 if TYPE_CHECKING:
-    from ._journal import JetStreamJournal
     from ._outbox import Outbox
-    from ._proving import WrittenView
+    from ._outputsjournal import OutputsJournal
 
-__all__ = ["EXIT_AGAIN", "OutputsService"]
-
-# EX_TEMPFAIL of sysexits: nothing is wrong here. The process must be started again, and waits.
-EXIT_AGAIN = 75
+__all__ = ["OutputsService"]
 
 # Interval at which a waiting process tries to take the lease, in seconds.
 ACQUIRE_S = 1.0
@@ -51,16 +44,9 @@ TIDY_S = 20.0
 # Maximum time to save the cursors after a rollback, before the process ends, in seconds.
 SAVE_S = 10.0
 
-# How often the stream's history is checked, in seconds.
+# How often the lease and the stream's history are checked, in seconds.
+LEASE_CHECK_S = 1.0
 STREAM_CHECK_S = 1.0
-
-
-def exitAtOnce(failure: Failure) -> None:
-    """Stop at once, without writing another octet."""
-    if failure.check(LeaseLost, WentBack) is not None:
-        os._exit(EXIT_AGAIN)
-    storage = failure.check(StorageFailed, OSError, sqlite3.Error)
-    os._exit(EXIT_SOFTWARE if storage is None else EXIT_STORAGE)
 
 
 class OutputsService(Service):
@@ -68,8 +54,8 @@ class OutputsService(Service):
     The outputs of a journal that many listeners share.
 
     @ivar isWriting: whether this process has the lease, and writes.
-    @ivar writers: the writers of the outputs, once it writes.
     @ivar journalName: the address of the journal.
+    @ivar writers: the writers of the outputs.
     """
 
     _log = Logger()
@@ -78,7 +64,7 @@ class OutputsService(Service):
     def __init__(
         self,
         reactor: Any,
-        openJournal: Callable[[], tuple[JetStreamJournal, Outbox]],
+        openJournal: Callable[[], tuple[OutputsJournal, Outbox]],
         journalName: str,
         outputs: Sequence[IOutput],
         lock: ListenerLock,
@@ -97,8 +83,6 @@ class OutputsService(Service):
         self._threads = Threads(reactor)
         self._signals = ServiceSignals(reactor, self._reopen)
         self._loops: list[LoopingCall] = []
-        self.writers: list[OutputWriter] = []
-        self._views: dict[str, WrittenView] = {}
         self.isWriting = self._isFailing = False
 
     def startService(self) -> None:
@@ -122,6 +106,14 @@ class OutputsService(Service):
             self._outbox.save,
             self._threads.start("cursors"),
             self._journal.share,
+            self._reactor,
+            self._fail,
+        )
+        self.writers = Writers(
+            self._outputs,
+            self._journal,
+            self._keeper,
+            self._threads,
             self._reactor,
             self._fail,
         )
@@ -172,98 +164,46 @@ class OutputsService(Service):
             return
         self.isWriting = True
         self._endLoops()
-        for output in self._outputs:
-            thread = self._threads.start(output.name)
-            view = self._views[output.name] = self._journal.written(output.name)
-            writer = OutputWriter(
-                output,
-                view,
-                self._keeper,
-                thread,
-                self._reactor,
-                self._fail,
-            )
-            try:
-                yield thread(output.start, cursors[output.name])
-            except WrongKind:
-                self._fail(Failure())
-                return
-            except UserError as error:
-                if not cursors[output.name].files:
-                    # This output was never written, so the options are wrong.
-                    self._fail(Failure())
-                    return
-                writer.block(str(error))
-            self.writers.append(writer)
+        try:
+            yield self.writers.open(cursors)
+        except UserError:
+            self._fail(Failure())
+            return
         self._log.info(
             "writing the outputs of {journal} as {holder}",
             journal=self.journalName,
             holder=ascii(self._outbox.holder),
         )
-        for writer in self.writers:
-            writer.start()
+        self.writers.start()
         try:
-            self._journal.onCommitted(
-                lambda: self._reactor.callFromThread(
-                    self._wake
-                )  # from the bus's thread
-            )
+            # Notices come in the bus's thread.
+            self._journal.onCommitted(lambda: self._reactor.callFromThread(self._wake))
         except JournalBlocked:
             # Without notices the journal is read every second.
             pass
         self._repeat(POLL_S, self._wake)
-        self._repeat(RENEW_S, self._renew)
-        self._repeat(1.0, self._look)
-        self._repeat(TIDY_S, self._tidy)
-        self._repeat(STREAM_CHECK_S, self._lookAtStream)
+        self._repeat(LEASE_CHECK_S, self._outbox.checkLease)
+        self._repeat(RENEW_S, lambda: self._perform(self._journal.share))
+        self._repeat(TIDY_S, lambda: self._perform(self._journal.tidy))
+        self._repeat(STREAM_CHECK_S, lambda: self._perform(self._journal.checkHistory))
 
     def _wake(self) -> None:
         if self.running:
-            for writer in self.writers:
-                writer.wake()
+            self.writers.wake()
 
     @inlineCallbacks
-    def _renew(self) -> Steps:
+    def _perform(self, work: Callable[[], object]) -> Steps:
+        """Do something in the journal's thread, which is repeated anyway if it is blocked."""
         try:
-            yield self._commits.perform(self._journal.share)
+            yield self._commits.perform(work)
         except JournalBlocked:
-            # Try again, until _look ends the process.
             pass
-
-    @inlineCallbacks
-    def _lookAtStream(self) -> Steps:
-        try:
-            yield self._commits.perform(self._journal.checkHistory)
-        except JournalBlocked:
-            # The next time.
-            pass
-
-    @inlineCallbacks
-    def _tidy(self) -> Steps:
-        try:
-            yield self._commits.perform(self._journal.tidy)
-        except JournalBlocked:
-            # The next time.
-            pass
-
-    def _look(self) -> None:
-        """Stop before the lease can expire for other processes."""
-        silent = self._reactor.seconds() - self._outbox.renewed
-        if silent > GIVE_UP_S:
-            self._fail(
-                Failure(
-                    LeaseLost(
-                        f"the lease could not be renewed for {silent:.0f} s: another process"
-                        " may soon write the outputs"
-                    )
-                )
-            )
 
     def parts(self) -> Mapping[str, Deferred[Any]]:
         """Ask every part whether it makes progress, for L{decnet_syslog.notify}."""
         return {
             "the journal": self._commits.perform(lambda: None),
-            **{writer.output.name: writer.answer() for writer in self.writers},
+            **self.writers.answers(),
         }
 
     @property
@@ -277,23 +217,17 @@ class OutputsService(Service):
         return self._journal.octetsMax
 
     def sizeOfJournal(self) -> Deferred[Any]:
-        """The journal's size in octets and its last message, as of L{JetStreamJournal.size}."""
+        """The journal's size in octets and its last message, as of L{OutputsJournal.size}."""
         return self._commits.perform(self._journal.size)
-
-    def position(self, output: IOutput) -> int:
-        """The number of the newest message that an output has, for the status."""
-        return self._views[output.name].position(output.seq)
 
     def status(self) -> str:
         """Describe in one line whether this process writes, and which outputs are blocked."""
         if not self.isWriting:
             return f"waiting: {self._outbox.holder!a} writes the outputs"
-        blocked = [
-            f"; cannot write {writer.output.name}: {writer.blocked}"
-            for writer in self.writers
-            if writer.blocked is not None
-        ]
-        return "writing" + "".join(blocked)
+        blocked = self.writers.blocked().items()
+        return "writing" + "".join(
+            [f"; cannot write {name}: {why}" for name, why in blocked]
+        )
 
     @inlineCallbacks
     def stopService(self) -> Steps:
@@ -302,10 +236,10 @@ class OutputsService(Service):
         self._signals.stopping()
         self._endLoops()
         self._keeper.stop()
-        yield gatherResults([writer.stop() for writer in self.writers])
+        yield self.writers.stop()
         yield self._keeper.flush()
         if self.isWriting:
-            yield self._renew()
+            yield self._perform(self._journal.share)
             yield self._sayWhatIsLeft()
         self._commits.stop()
         yield self._commits.perform(self._journal.close)
@@ -330,8 +264,7 @@ class OutputsService(Service):
 
     def _reopen(self) -> None:
         self._log.info("reopening the output files")
-        for writer in self.writers:
-            writer.reopen()
+        self.writers.reopen()
 
     def _fail(self, failure: Failure) -> None:
         if self._isFailing:
@@ -346,7 +279,7 @@ class OutputsService(Service):
         if failure.check(WentBack) is not None:
             # Save the position of the files, so that lines which come again are recognized.
             self._reactor.callLater(SAVE_S, self._die, failure)
-            saved = self._saveWritten()
+            saved = self.writers.saveCursors()
             saved.addErrback(
                 lambda error: self._log.warn(
                     "cannot save the cursors, so the last lines may be repeated: {reason}",
@@ -356,15 +289,3 @@ class OutputsService(Service):
             saved.addCallback(lambda _: self._die(failure))
             return
         self._die(failure)
-
-    @inlineCallbacks
-    def _saveWritten(self) -> Steps:
-        """Save the cursors of all outputs, without writing more lines."""
-        for writer in self.writers:
-            writer.halt()
-        cursors = yield gatherResults(
-            [writer.inThread(writer.output.sync) for writer in self.writers]
-        )
-        for cursor in cursors:
-            self._keeper.saveCursor(cursor)
-        yield self._keeper.flush()

@@ -74,18 +74,16 @@ class OutputsStatus:
         """Why the outputs cannot be written now."""
         if not self._outputs.running:
             return ["starting"]
-        return [
-            f"cannot write {writer.output.name}: {writer.blocked}"
-            for writer in self._outputs.writers
-            if writer.blocked is not None
-        ]
+        blocked = self._outputs.writers.blocked().items()
+        return [f"cannot write {name}: {why}" for name, why in blocked]
 
     def facts(self) -> OutputsFacts:
         """Collect the facts for the status."""
         silence = self._clock() - self._heard
+        writers = self._outputs.writers
         outputs = [
-            outputFacts(writer, self._outputs.position(writer.output))
-            for writer in self._outputs.writers
+            outputFacts(writer, writers.position(writer.output))
+            for writer in writers.all
         ]
         problems: list[FoundFacts] = [
             {"kind": "blocked", "what": o["name"], "text": o["blocked"], "seconds": 0}

@@ -1,11 +1,9 @@
 """
-The JetStream stream that is the journal: creation, checks and requests.
+The JetStream stream that is the journal: requests to the server about it and its messages.
 
-What must be true: a stream that could lose stored messages is not used
-(L{decnet_syslog.nats._layout}). Only the outputs remove messages, which they have written
-(L{decnet_syslog.nats._removing}).
-
-This module is long because each request to the server about a stream is a method here.
+What must be true: only the outputs remove messages, which they have written
+(L{decnet_syslog.nats._removing}). L{decnet_syslog.nats._safety} creates the stream and checks its
+settings.
 """
 
 from __future__ import annotations
@@ -15,14 +13,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import UserError
 from ..journal import JournalBlocked
 from ._answers import (
     FULL,
     NAME_TAKEN,
     NO_MESSAGE,
     NO_STREAM,
-    NOT_YET,
     WRONG_SEQUENCE,
     Delivery,
     StoredMessage,
@@ -32,7 +28,6 @@ from ._answers import (
 )
 from ._bus import Bus, NoResponse
 from ._history import ERA
-from ._layout import REPLICAS, Layout
 from ._messages import ATTEMPT
 
 __all__ = ["EXPECTED", "JournalStream", "StreamFull"]
@@ -61,7 +56,6 @@ class JournalStream:
     @ivar identity: 32 hex digits, made with the stream.
     @ivar octetsMax: its maximum size; if it has none, the maximum in the options.
     @ivar octets: its size at the last check, plus our own messages since then.
-    @ivar unsafe: how its settings could lose lines, at the last check; empty if they cannot.
     """
 
     def __init__(self, bus: Bus, name: str) -> None:
@@ -70,9 +64,6 @@ class JournalStream:
         self.identity = ""
         self.octetsMax = 0
         self.octets = 0
-        self.unsafe = ""
-        # Replicas when it was opened; fewer are unsafe.
-        self._copies = 0
 
     async def ask(self, verb: str, **members: Any) -> dict[str, Any]:
         """
@@ -89,100 +80,13 @@ class JournalStream:
             raise JournalBlocked(f"JetStream refuses: {error[1]}")
         return answer
 
-    async def ensure(self, layout: Layout, mayMake: bool = True) -> None:
-        """
-        Create the stream, or check that the existing one is safe.
-
-        @param mayMake: whether to create a missing stream. An empty stream could prevent an
-            operator from restoring the old one.
-        @raise UserError: it is not, or cannot be created.
-        @raise JournalBlocked: try again later.
-        """
-        answer = await self.ask("STREAM.INFO")
-        if errorOf(answer) is not None:
-            if not mayMake:
-                raise JournalBlocked(self._gone)
-            # Without a cluster the account's JetStream knows no peers.
-            answer = await self._make(layout)
-        self._check(answer["config"], layout)
-        self._copies = int(answer["config"].get("num_replicas", 1))
-
-    async def checkState(self, layout: Layout) -> int:
-        """
-        Check the stream's state and settings.
-
-        @return: its last sequence.
-        @raise JournalBlocked: it is gone, or does not answer.
-        """
-        answer = await self.ask("STREAM.INFO")
-        if errorOf(answer) is not None:
-            raise JournalBlocked(self._gone)
-        config, state = answer["config"], answer["state"]
-        identity = layout.identityOf(config)
-        wrong = layout.faults(config)
-        copies = int(config.get("num_replicas", 1))
-        if copies < self._copies:
-            wrong.append(f"it has {copies} replicas, and had {self._copies}")
-        if identity is not None:
-            self.identity = identity
-        self.octetsMax = layout.size(config)
-        self.octets = int(state["bytes"])
-        self.unsafe = ""
-        if wrong:
-            self.unsafe = (
-                f"the stream {self.name} was edited and can lose lines: {', '.join(wrong)};"
-                " change it back with the nats tool"
-            )
-        return int(state["last_seq"])
-
     @property
-    def _gone(self) -> str:
+    def gone(self) -> str:
+        """The text for an operator when the stream does not exist."""
         return (
             f"the stream {self.name} is gone: restore it from a copy; without a copy restart a"
             " listener, which creates an empty stream, and the workers send their files again"
         )
-
-    async def _make(self, layout: Layout) -> dict[str, Any]:
-        wanted = [layout.replicas] if layout.replicas is not None else [REPLICAS, 1]
-        while True:
-            answer = await self.bus.api(
-                f"STREAM.CREATE.{self.name}",
-                **layout.settings(wanted[0]),
-            )
-            error = errorOf(answer)
-            if error is None or error[0] == NAME_TAKEN:
-                # If another listener was faster, check its stream like any existing one.
-                answer = await self.ask("STREAM.INFO")
-                if errorOf(answer) is not None:
-                    raise JournalBlocked(f"the stream {self.name} is not there yet")
-                return answer
-            code, why = error
-            if "non-clustered" not in why or len(wanted) == 1:
-                break
-            del wanted[0]
-        if code in NOT_YET:
-            raise JournalBlocked(f"JetStream refuses: {why}")
-        raise UserError(
-            f"cannot create the stream {self.name}: {why}; reduce --journal-replicas or"
-            " --journal-max to the size of the cluster, or create the stream as in"
-            " docs/jetstream.rst"
-        )
-
-    def _check(self, config: Mapping[str, Any], layout: Layout) -> None:
-        """
-        Refuse a stream that could lose lines, or that belongs to another program.
-
-        @raise UserError: it lists the wrong settings.
-        """
-        identity = layout.identityOf(config)
-        wrong = layout.faults(config)
-        if wrong or identity is None:
-            raise UserError(
-                f"the stream {self.name} cannot be the journal: {', '.join(wrong)}; edit"
-                " it with the nats tool, or choose another --journal-name"
-            )
-        self.identity = identity
-        self.octetsMax = layout.size(config)
 
     async def last(self, subject: str) -> StoredMessage | None:
         """
@@ -290,7 +194,7 @@ class JournalStream:
         """Return the size in octets, and the first and the last sequence."""
         answer = await self.ask("STREAM.INFO")
         if errorOf(answer) is not None:
-            raise JournalBlocked(self._gone)
+            raise JournalBlocked(self.gone)
         state = answer["state"]
         return int(state["bytes"]), int(state["first_seq"]), int(state["last_seq"])
 
@@ -333,7 +237,7 @@ class JournalStream:
             },
         )
         if errorOf(answer) is not None:
-            raise JournalBlocked(self._gone)
+            raise JournalBlocked(self.gone)
         return str(answer["name"])
 
     async def fetch(

@@ -25,7 +25,7 @@ from decnet_syslog.journal._values import (
 from decnet_syslog.wire._framing import MESSAGE_OCTETS_MAX
 
 from ..doubles import PROVENANCE, STREAM, lines
-from ..natsserver import ROOMY, NatsServer, NatsTestCase, openJetStream
+from ..natsserver import ROOMY, NatsServer, NatsTestCase, openOutputs
 
 MUCH = 10**9
 
@@ -452,4 +452,4 @@ class JetStreamTests(Cases.Contract):
 
     def open(self) -> IJournal:
         assert self.nats is not None
-        return openJetStream(self.nats.url, self.path)
+        return openOutputs(self.nats.url, self.path)

@@ -22,6 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from decnet_syslog.errors import UserError
 from decnet_syslog.master.tap import Options as ListenerOptions
 from decnet_syslog.nats import _bus as buses
+from decnet_syslog.nats import _connection as connections
 from decnet_syslog.nats._access import access, checkName, parseServers
 from decnet_syslog.nats._bus import Bus, NoResponse
 from decnet_syslog.nats._client import RestrictedClient
@@ -270,7 +271,7 @@ class ServerTests(NatsTestCase):
 
     def test_renewedCertificates(self) -> None:
         """Replaced certificates and keys are used for the next connection."""
-        self.patch(buses, "COME_AGAIN_S", 0.2)
+        self.patch(connections, "COME_AGAIN_S", 0.2)
         server = self.tls()
         given = self.mine(ca="other")
         cert, key_ = Path(str(given["cert"])), Path(str(given["key"]))
@@ -368,7 +369,7 @@ class ServerTests(NatsTestCase):
 
             waitUntil(isIn, "the client was not accepted again")
         # Without a restart: the server ends the connection.
-        self.patch(buses, "COME_AGAIN_S", 0.5)
+        self.patch(connections, "COME_AGAIN_S", 0.5)
         for text, comesIn in [(good.replace("pa55word", "other"), False), (good, True)]:
             server.extra = text
             server.reload()
@@ -382,7 +383,7 @@ class ServerTests(NatsTestCase):
         """
         import nkeys
 
-        self.patch(buses, "COME_AGAIN_S", 0.2)
+        self.patch(connections, "COME_AGAIN_S", 0.2)
         self.patch(buses, "ANSWER_S", 0.5)
         pair = nkeys.from_seed(nkeys.encode_seed(b"\x05" * 32, nkeys.PREFIX_BYTE_USER))
         secret = self.home / "secret"

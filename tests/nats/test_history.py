@@ -22,6 +22,7 @@ from decnet_syslog.journal._values import Cursor, Mark, OpenRequest, StreamLease
 from decnet_syslog.nats import _answers as answers
 from decnet_syslog.nats import _bus as buses
 from decnet_syslog.nats import _chronicle as chronicles
+from decnet_syslog.nats import _connection as connections
 from decnet_syslog.nats import _history as histories
 from decnet_syslog.nats import _opening as openings
 from decnet_syslog.nats import _room as rooms
@@ -29,11 +30,12 @@ from decnet_syslog.nats import _stream as streams
 from decnet_syslog.nats._history import ERAS_MAX, Era, StreamHistory
 from decnet_syslog.nats._journal import JetStreamJournal
 from decnet_syslog.nats._lease import WentBack
+from decnet_syslog.nats._outputsjournal import OutputsJournal
 from decnet_syslog.nats._stream import StreamFull
 
 from ..contracts.test_journal import MUCH, grant, octets
 from ..doubles import PROVENANCE, STREAM, lines
-from ..natsserver import openJetStream, waitUntil
+from ..natsserver import openJetStream, openOutputs, waitUntil
 from .test_journal import SingleTestCase, untilTaken
 
 IDENTITY = "f" * 32
@@ -215,7 +217,7 @@ class BackTestCase(SingleTestCase):
 
     def writeAs(self, path: Path) -> list[bytes]:
         """Write with another state file."""
-        writer = openJetStream(self.nats.url, path)
+        writer = openOutputs(self.nats.url, path)
         try:
             after = writer.useOutputs(["a"])["a"].seq
             view = writer.written("a")
@@ -388,7 +390,7 @@ class PutBackTests(BackTestCase):
         self.send(journal, "w1", *ONE[:3])
         copy = self.copy()
         self.send(journal, "w1", *ONE[:6])
-        writer = self.open(state=self.path)
+        writer = self.openOutputs(state=self.path)
         after = writer.useOutputs(["a"])["a"].seq
         batches = writer.read(after, MUCH)
         writer.commit([], [Cursor("a", batches[-1].seq, {})])
@@ -500,7 +502,7 @@ class PutBackTests(BackTestCase):
             other.bus.run(other.chronicle.doubt())
         self.assertEqual(journal.size()[1], last + 1)
         self.assertEqual(self.write(), ONE[:1])
-        writer = self.open(state=self.path)
+        writer = self.openOutputs(state=self.path)
         writer.useOutputs(["a"])
         writer.read(0, MUCH)
         writer.bus.run(writer.chronicle.doubt())
@@ -510,7 +512,7 @@ class PutBackTests(BackTestCase):
         """A consumer on a replica with another history is not trusted."""
         journal = self.open()
         self.send(journal, "w1", *ONE[:3])
-        writer = self.open(state=self.path)
+        writer = self.openOutputs(state=self.path)
         writer.useOutputs(["a"])
         first = writer.read(0, 1)[0].seq
         fetch = streams.JournalStream.fetch
@@ -580,7 +582,7 @@ class PutBackTests(BackTestCase):
         """
         journal = self.open()
         self.send(journal, "w1", *ONE[:2])
-        writer = self.open(state=self.path)
+        writer = self.openOutputs(state=self.path)
         writer.useOutputs(["a"])
         view = writer.written("a")
         last = view.read(0, MUCH)[-1].seq
@@ -760,7 +762,7 @@ class SettingsTests(BackTestCase):
         If the server lowers its limit by reloading its configuration, batches are
         divided as well.
         """
-        self.patch(buses, "COME_AGAIN_S", 0.1)
+        self.patch(connections, "COME_AGAIN_S", 0.1)
         self.patch(buses, "ANSWER_S", 1.0)
         journal = self.open(encoding="none")
         self.send(journal, "w1", b"short\n")
@@ -790,11 +792,11 @@ class FullTests(BackTestCase):
                 return generation
         raise AssertionError("the stream never fills up")
 
-    def full(self, reserve: int) -> tuple[JetStreamJournal, JetStreamJournal, int]:
+    def full(self, reserve: int) -> tuple[JetStreamJournal, OutputsJournal, int]:
         """A listener, a writer, and a journal that is full of written messages."""
         self.patch(rooms, "RESERVE_OCTETS_MAX", reserve)
         listener = self.open(octetsMax=1 << 20, encoding="none")
-        writer = self.open(octetsMax=1 << 20, state=self.path)
+        writer = self.openOutputs(octetsMax=1 << 20, state=self.path)
         writer.useOutputs(["a"])
         count = self.fill(listener)
         self.assertGreater(count, 10)
@@ -808,17 +810,14 @@ class FullTests(BackTestCase):
         while more := writer.read(batches[-1].seq, MUCH):
             batches += more
         # Everything is written, but nothing is removed yet.
-        assert writer.outbox is not None
         writer.outbox.hasRead(writer.chronicle.known)
         writer.outbox.save([Cursor("a", batches[-1].seq, {})])
         writer.outbox.renew()
         return listener, writer, count
 
-    def die(self, writer: JetStreamJournal) -> None:
+    def die(self, writer: OutputsJournal) -> None:
         """End a writer like a crash."""
-        assert writer.outbox is not None
         writer.outbox.close()
-        self.patch(writer, "outbox", None)
 
     def test_reserveForPositions(self) -> None:
         """Lines leave a reserve for positions."""
@@ -858,7 +857,7 @@ class FullTests(BackTestCase):
         (gone,) = before.keys() - self.counts(writer).keys()
         self.assertTrue(gone.startswith("decnet.w1."))
         self.die(writer)
-        writer = self.open(octetsMax=1 << 20, state=self.path)
+        writer = self.openOutputs(octetsMax=1 << 20, state=self.path)
         writer.useOutputs(["a"])
         self.assertIn(gone, self.counts(writer))
         writer.tidy()
@@ -886,7 +885,7 @@ class FullTests(BackTestCase):
         self.putBack(copy)
         self.assertIn("went-back", self.events(self.write))
         self.assertEqual(self.events(self.write), [])
-        writer = self.open(octetsMax=1 << 20, state=self.path)
+        writer = self.openOutputs(octetsMax=1 << 20, state=self.path)
         writer.useOutputs(["a"])
         untilTaken(writer.tidy)
         # The rollback is announced when there is room for it.

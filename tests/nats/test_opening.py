@@ -72,7 +72,7 @@ class EarlyTests(SingleTestCase):
             self.silence(3, f"STREAM.CREATE.{name}")
             for name in ("decnet", "KV_decnet-outputs")
         ]
-        self.open(state=self.directory() / "o.db")
+        self.openOutputs(state=self.directory() / "o.db")
         self.assertGreater(min(map(len, asked)), 3)
 
     def refuse(self, verb: str, code: int, count: int = 3) -> list[str]:
@@ -224,7 +224,7 @@ class OpenTests(SingleTestCase):
 
     def test_readableWithNatsTools(self) -> None:
         """The bucket and the stream can be inspected with NATS's own tools."""
-        journal = self.open(state=self.directory() / "o.db")
+        journal = self.openOutputs(state=self.directory() / "o.db")
         journal.useOutputs(["a"])
         got = self.api(
             journal,

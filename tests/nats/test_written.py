@@ -22,15 +22,15 @@ from decnet_syslog.journal._promise import JournalBlocked
 from decnet_syslog.journal._values import Batch, Cursor, Deposit
 from decnet_syslog.nats import _proving as proving
 from decnet_syslog.nats import _stream as streams
-from decnet_syslog.nats._journal import JetStreamJournal
 from decnet_syslog.nats._messages import Entry, MessagePosition
+from decnet_syslog.nats._outputsjournal import OutputsJournal
 from decnet_syslog.nats._outputstate import Advance, Again, End, OutputState
 from decnet_syslog.nats._proving import Unproven, reaches
 from decnet_syslog.nats._written import Written
 
 from ..contracts.test_journal import MUCH, grant
 from ..doubles import PROVENANCE, STREAM, lines
-from ..natsserver import openJetStream
+from ..natsserver import openOutputs
 from .test_history import ONE, TWO, BackTestCase
 from .test_journal import untilTaken
 
@@ -282,7 +282,7 @@ class ProvingTests(ProvingTestCase):
         self.putBack(copy)
         for at, some in enumerate(files):
             self.send(listener, "w1", *some, generation=at)
-        writer = openJetStream(self.nats.url, self.path)
+        writer = openOutputs(self.nats.url, self.path)
         self.addCleanup(writer.close)
         after = writer.useOutputs(["a"])["a"].seq
         found: list[bytes] = []
@@ -297,7 +297,7 @@ class ProvingTests(ProvingTestCase):
             self.send(listener, "w1", *some, *TWO[:2], generation=at)
         self.assertEqual(self.drained(writer, 0), TWO[:2] * len(cases))
 
-    def drained(self, writer: JetStreamJournal, after: int) -> list[bytes]:
+    def drained(self, writer: OutputsJournal, after: int) -> list[bytes]:
         """Write everything after a message."""
         view = writer.written("a")
         found: list[bytes] = []
@@ -326,7 +326,7 @@ class ProvingTests(ProvingTestCase):
         # Two lines at once, then a line of another worker.
         listener.commit([lines(granted, at, whole[at : octetsOf(ONE[:5])])])
         self.send(listener, "w2", TWO[0])
-        writer = openJetStream(self.nats.url, self.path)
+        writer = openOutputs(self.nats.url, self.path)
         self.addCleanup(writer.close)
         after = writer.useOutputs(["a"])["a"].seq
         view = writer.written("a")
@@ -348,7 +348,7 @@ class ProvingTests(ProvingTestCase):
         long = [*ONE[:3], *[b"%d\n" % at for at in range(4)]]
         self.assertLess(octetsOf(long), octetsOf(ONE[:6]))
         self.send(listener, "w1", *long[:4])
-        writer = openJetStream(self.nats.url, self.path)
+        writer = openOutputs(self.nats.url, self.path)
         self.addCleanup(writer.close)
         after = writer.useOutputs(["a"])["a"].seq
         view = writer.written("a")
@@ -366,7 +366,7 @@ class ProvingTests(ProvingTestCase):
         self.patch(proving, "QUIET_S", 1000.0)
         self.lose()
         self.sendAndLeave("w1", *ONE[:4])
-        writer = openJetStream(self.nats.url, self.path)
+        writer = openOutputs(self.nats.url, self.path)
         self.addCleanup(writer.close)
         after = writer.useOutputs(["a"])["a"].seq
         view = writer.written("a")
@@ -382,7 +382,7 @@ class ProvingTests(ProvingTestCase):
         self.lose()
         self.write()
         for later, isPatient in ((0.0, True), (proving.AFTER_S, False), (0.0, False)):
-            writer = openJetStream(self.nats.url, self.path)
+            writer = openOutputs(self.nats.url, self.path)
             try:
                 after = writer.useOutputs(["a"])["a"].seq
                 self.now += later
@@ -403,7 +403,7 @@ class ProvingTests(ProvingTestCase):
         copy = self.copy()
         self.sendAndLeave("w1", *ONE[:6])
         both = ["a", "b"]
-        writer = openJetStream(self.nats.url, self.path)
+        writer = openOutputs(self.nats.url, self.path)
         after = writer.useOutputs(both)["a"].seq
         for name in both:
             last = writer.written(name).read(after, MUCH)[-1].seq
@@ -411,7 +411,7 @@ class ProvingTests(ProvingTestCase):
         writer.close()
         self.putBack(copy)
         self.sendAndLeave("w1", *ONE[:4])
-        writer = openJetStream(self.nats.url, self.path)
+        writer = openOutputs(self.nats.url, self.path)
         self.addCleanup(writer.close)
         cursors = writer.useOutputs(both)
         read = {
@@ -435,7 +435,7 @@ class ProvingTests(ProvingTestCase):
         for end in (octetsOf(ONE[:4]), len(whole)):
             listener.commit([lines(granted, at, whole[at:end])])
             at = end
-        writer = openJetStream(self.nats.url, self.path)
+        writer = openOutputs(self.nats.url, self.path)
         self.addCleanup(writer.close)
         after = writer.useOutputs(["a"])["a"].seq
         self.now += proving.AFTER_S
@@ -463,7 +463,7 @@ class ProvingTests(ProvingTestCase):
         """
         self.lose()
         self.sendAndLeave("w1", *ONE[:4])
-        writer = openJetStream(self.nats.url, self.path)
+        writer = openOutputs(self.nats.url, self.path)
         after = writer.useOutputs(["a"])["a"].seq
         view = writer.written("a")
         self.assertRaises(JournalBlocked, view.read, after, MUCH)
@@ -497,7 +497,7 @@ class ProvingTests(ProvingTestCase):
         other = [*ONE[:3], *[line.replace(b"one", b"ONE") for line in ONE[3:]]]
         copy = self.copy()
         self.sendAndLeave("w1", *other[:6])
-        writer = openJetStream(self.nats.url, self.path)
+        writer = openOutputs(self.nats.url, self.path)
         after = writer.useOutputs(["a"])["a"].seq
         batches = writer.written("a").read(after, MUCH)
         self.assertEqual([b.octets for b in batches], other[3:6])
@@ -514,7 +514,7 @@ class ProvingTests(ProvingTestCase):
         """
         listener = self.open()
         self.send(listener, "w1", *ONE)
-        writer = openJetStream(self.nats.url, self.path)
+        writer = openOutputs(self.nats.url, self.path)
         after = writer.useOutputs(["a"])["a"].seq
         batches = writer.written("a").read(after, MUCH)
         assert writer.outbox is not None
@@ -549,7 +549,7 @@ class ProvingTests(ProvingTestCase):
         at = granted.offset
         gap = Deposit(PROVENANCE, granted, at, octetsOf(ONE[:6]), b"", None, "vanished")
         self.assertNotEqual(listener.commit([gap]), [None])
-        writer = openJetStream(self.nats.url, self.path)
+        writer = openOutputs(self.nats.url, self.path)
         self.addCleanup(writer.close)
         after = writer.useOutputs(["a"])["a"].seq
         view = writer.written("a")
