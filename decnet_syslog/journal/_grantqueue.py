@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -23,14 +23,22 @@ __all__ = ["GrantQueue"]
 # streams must not delay the lines of others.
 GRANTS_AT_ONCE = 64
 
-# A request, whether the connection still wants it, and the Deferred for the answer.
-_Asked: TypeAlias = tuple[OpenRequest, Callable[[], bool], Deferred[StreamLease]]
+
+class _Waiting(NamedTuple):
+    """
+    A request that waits for its grant.
+
+    @ivar isWanted: whether the connection still wants the grant.
+    @ivar answer: the L{Deferred} that the connection has.
+    """
+
+    request: OpenRequest
+    isWanted: Callable[[], bool]
+    answer: Deferred[StreamLease]
 
 
 class GrantQueue:
-    """
-    Requests that wait for the journal.
-    """
+    """Requests that wait for the journal."""
 
     def __init__(
         self,
@@ -47,67 +55,59 @@ class GrantQueue:
         self._grants = grants
         self._isBlocked = isBlocked
         self._failed = failed
-        self._requests: dict[str, deque[_Asked]] = {}
+        self._waiting: dict[str, deque[_Waiting]] = {}
         self._granting = False
 
     def add(
-        self, request: OpenRequest, wanted: Callable[[], bool]
+        self, request: OpenRequest, isWanted: Callable[[], bool]
     ) -> Deferred[StreamLease]:
         """
         Queue a request.
 
-        @param wanted: whether the connection still wants the grant; if not, the Deferred never
+        @param isWanted: whether the connection still wants the grant; if not, the Deferred never
             fires.
         """
-        done: Deferred[StreamLease] = Deferred()
-        self._requests.setdefault(request.worker, deque()).append(
-            (request, wanted, done)
-        )
+        waiting = _Waiting(request, isWanted, Deferred())
+        self._waiting.setdefault(request.worker, deque()).append(waiting)
         self.proceed()
-        return done
+        return waiting.answer
 
     def proceed(self) -> None:
         """Grant the next requests, unless some are being granted or the journal is blocked."""
         if self._granting or self._isBlocked():
             return
-        some: list[tuple[OpenRequest, Deferred[StreamLease]]] = []
-        while self._requests and len(some) < GRANTS_AT_ONCE:
+        some: list[_Waiting] = []
+        while self._waiting and len(some) < GRANTS_AT_ONCE:
             # One request per turn and worker, however many the worker has.
-            worker = next(iter(self._requests))
-            waiting = self._requests.pop(worker)
-            request, wanted, done = waiting.popleft()
-            if waiting:
-                self._requests[worker] = waiting
-            if wanted():
-                some.append((request, done))
+            worker = next(iter(self._waiting))
+            ofWorker = self._waiting.pop(worker)
+            first = ofWorker.popleft()
+            if ofWorker:
+                self._waiting[worker] = ofWorker
+            if first.isWanted():
+                some.append(first)
         if not some:
             return
         self._granting = True
-        granted = self._grants([request for request, _ in some])
+        granted = self._grants([waiting.request for waiting in some])
         granted.addCallbacks(
             self._granted, self._notGranted, callbackArgs=(some,), errbackArgs=(some,)
         )
         # Also when the journal is gone: then no request is answered.
         granted.addErrback(self._failed)
 
-    def _granted(
-        self,
-        grants: list[StreamLease] | None,
-        some: list[tuple[OpenRequest, Deferred[StreamLease]]],
-    ) -> None:
+    def _granted(self, grants: list[StreamLease] | None, some: list[_Waiting]) -> None:
         self._granting = False
         if grants is None:
             # The journal cannot be trusted. That was logged.
             return
-        for (_, done), grant in zip(some, grants, strict=True):
-            done.callback(grant)
+        for waiting, grant in zip(some, grants, strict=True):
+            waiting.answer.callback(grant)
         self.proceed()
 
-    def _notGranted(
-        self, failure: Failure, some: list[tuple[OpenRequest, Deferred[StreamLease]]]
-    ) -> None:
+    def _notGranted(self, failure: Failure, some: list[_Waiting]) -> None:
         failure.trap(JournalBlocked)
         self._granting = False
-        for _, done in some:
-            done.errback(failure)
+        for waiting in some:
+            waiting.answer.errback(failure)
         self.proceed()
