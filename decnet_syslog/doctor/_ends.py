@@ -46,7 +46,7 @@ def examineForwarder(
     """
     Check a worker.
 
-    @param options: L{decnet_syslog.worker.tap.Options}, filled in.
+    @param options: L{decnet_syslog.worker._options.Options}, filled in.
     @param rotations: logrotate configurations.
     """
     checkUser(report)
@@ -154,7 +154,7 @@ def examineListener(
     """
     Check a master.
 
-    @param options: L{decnet_syslog.master.tap.Options}, filled in.
+    @param options: L{decnet_syslog.master._options.Options}, filled in.
     @param rotations: logrotate configurations.
     @param asWorker: directory of a worker's certificates, to connect with.
     """

@@ -4,9 +4,6 @@ The listener as a service: journal, outputs and port, started in that order.
 A stop closes the port, commits the received octets, sends BYE on every connection, writes and
 syncs the outputs, and closes the journal. After a kill the same promise holds; a stop only
 leaves less work for the next start.
-
-This module is long because each step of the start and of the stop relies on the one before: they
-are read together.
 """
 
 from __future__ import annotations
@@ -24,14 +21,11 @@ from twisted.internet.defer import (
     inlineCallbacks,
 )
 from twisted.internet.interfaces import (
-    ILoggingContext,
     IOpenSSLServerConnectionCreator,
 )
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
@@ -39,11 +33,8 @@ from ..journal import GroupCommit, IJournal, ISharedJournal, JournalBlocked
 from ..limits import Limits
 from ..outputs import IOutput, ListenerLock, OutputWriter, Steps, Threads
 from ..receiving import (
-    ConnectionLimit,
     ListenerFactory,
-    ListenerTLSFactory,
     Pause,
-    ProxiedFactory,
     Refuse,
     acceptAll,
     showAddress,
@@ -51,14 +42,12 @@ from ..receiving import (
 from ..signals import ServiceSignals
 from ..trust import RefuseChain
 from ..wire import BYE
+from ._accepted import AcceptedConnections
 from ._parts import ListenerComponents, answers, startOutput
-from ._ports import ListenerPorts, connectionsAllowed
+from ._ports import ListenerPorts
 from ._settings import ListenerSettings
 
 __all__ = ["ListenerService"]
-
-# How long connections may take to end when we stop, in seconds.
-STOP_S = 3.0
 
 # How often a shared journal is checked, in seconds.
 JOURNAL_CHECK_S = 1.0
@@ -71,10 +60,7 @@ def exitAtOnce(failure: Failure) -> None:
 
 
 class ListenerService(Service):
-    """
-    The master's side.
-
-    """
+    """The master's side."""
 
     _log = Logger()
     name = "decnet-listener"
@@ -108,7 +94,6 @@ class ListenerService(Service):
         self._ports = ListenerPorts(
             reactor, settings.host, settings.port, settings.reusePort
         )
-        self._proxied: ProxiedFactory | None = None
         self._signals = ServiceSignals(reactor, self._hungUp)
         self.reread: Callable[[], None] = lambda: None
 
@@ -116,17 +101,9 @@ class ListenerService(Service):
         """Bind the port before twistd gives up the rights that a low number needs."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         self._signals.ignore()
-        limits = self._settings.limits
-        self._limit = ConnectionLimit(
-            _Later(),
-            replace(limits, connections=connectionsAllowed(limits.connections)),
+        self._accepted = AcceptedConnections(
+            self._reactor, self._settings.limits, self._settings.proxies
         )
-        factory: WrappingFactory[Any] = self._limit
-        if self._settings.proxies:
-            factory = self._proxied = ProxiedFactory(
-                self._limit, self._settings.proxies, self._reactor
-            )
-        self._portFactory = factory
         self._ports.bind()
 
     def parts(self) -> Mapping[str, Deferred[Any]]:
@@ -149,7 +126,7 @@ class ListenerService(Service):
         super().startService()  # type: ignore[no-untyped-call]
         try:
             self._open()
-            self._ports.listen(self._portFactory)
+            self._ports.listen(self._accepted.factory)
         except StorageFailed:
             self._log.critical(
                 "{reason}; nothing is accepted", reason=Failure().getErrorMessage()
@@ -216,9 +193,7 @@ class ListenerService(Service):
             self._refuseCertificate,
             self._settings.onHostnameMismatch,
         )
-        tls = ListenerTLSFactory(self._context, False, self._factory, self._reactor)
-        self._limit.handshakes = self._factory.handshakes
-        self._limit.wrappedFactory = tls
+        self._accepted.serve(self._factory, self._context)
         if isinstance(journal, ISharedJournal):
             journal.onWentBack(self._heardWentBack)
             self._looks = LoopingCall(self._lookAtJournal, journal)
@@ -245,8 +220,7 @@ class ListenerService(Service):
         if self._looks is not None and self._looks.running:
             self._looks.stop()
         yield self._ports.stop()
-        if self._proxied is not None:
-            self._proxied.stop()
+        self._accepted.stop()
         self._factory.stop()
         # Commit and acknowledge everything that was received before the goodbye. Without the
         # acknowledgements, forwarders that find another journal next would repeat these lines.
@@ -259,7 +233,7 @@ class ListenerService(Service):
         yield self._commits.flush()
         yield gatherResults([writer.stop() for writer in self._writers])
         yield self._commits.flush()
-        yield self._connectionsGone()
+        yield self._accepted.gone()
         self._commits.stop()
         yield self._commits.perform(self._journal.close)
         self._threads.stop()
@@ -297,7 +271,7 @@ class ListenerService(Service):
             filesPerConnection=before.filesPerConnection,
             filesPerWorker=before.filesPerWorker,
         )
-        self._limit.limits = replace(limits, connections=self._limit.limits.connections)
+        self._accepted.useLimits(limits)
         self._commits.backpressure.useLimits(limits)
         self._factory.useLimits(limits)
 
@@ -306,24 +280,6 @@ class ListenerService(Service):
         self._log.info("reopening the output files")
         for writer in self._writers:
             writer.reopen()
-
-    def _connectionsGone(self) -> Deferred[None]:
-        """Fire when every connection has ended, or C{STOP_S} is over."""
-        done: Deferred[None] = Deferred()
-        deadline = self._reactor.seconds() + STOP_S
-
-        def look() -> None:
-            if not self._limit.protocols:
-                done.callback(None)
-            elif self._reactor.seconds() >= deadline:
-                for connection in list(self._limit.protocols):
-                    connection.abortConnection()
-                done.callback(None)
-            else:
-                self._reactor.callLater(0.02, look)
-
-        look()
-        return done
 
     def _fail(self, failure: Failure) -> None:
         if failure.check(StorageFailed, OSError, sqlite3.Error) is None:
@@ -335,21 +291,3 @@ class ListenerService(Service):
                 reason=failure.getErrorMessage(),
             )
         self._die(failure)
-
-
-@implementer(ILoggingContext)
-class _Later:
-    """Stands for the TLS factory until the journal is open."""
-
-    def logPrefix(self) -> str:
-        """The prefix of log lines about the port."""
-        return "decnet-listener"
-
-    def doStart(self) -> None:
-        """Nothing to start."""
-
-    def doStop(self) -> None:
-        """Nothing to stop."""
-
-    def buildProtocol(self, addr: object) -> None:
-        """Never called: it is replaced before the reactor runs."""
