@@ -5,8 +5,6 @@ configuration, defaults.
 A value of the file becomes words of a command line, before those of the real one: so the same code
 converts and checks it, and an option needs nothing more to be in the file. An option that the
 command line or the environment gives is left out of these words.
-
-This module is long because the order of the five sources can only be read in one place.
 """
 
 from __future__ import annotations
@@ -20,10 +18,11 @@ from typing import Any
 from twisted.python import usage
 from twisted.python.reflect import accumulateClassList
 
-from ..options import Described, nearest
+from ..options import Described
 from ._decnet import INI, readSettings
-from ._document import Entry, readEntries
-from ._types import FLAG, LIST, NUMBERS, TEXT, Types, checkType, wordsOf
+from ._document import readEntries
+from ._sections import checkEntries
+from ._types import FLAG, LIST, NUMBERS, TEXT, Types, wordsOf
 
 __all__ = ["COMMON_GROUPS", "DIRECTORY", "Configured", "Groups"]
 
@@ -197,7 +196,7 @@ class Configured(Described):
         if self.file is None:
             # An empty --config: nothing but the command line and the environment.
             return [] if files else self._fromDecnet()
-        entries = self._checked(readEntries(self.file))
+        entries = checkEntries(self, self.file, readEntries(self.file))
         wins = {name for name in entries if self._take(name)}
         words: list[str] = []
         for name in wins:
@@ -244,55 +243,6 @@ class Configured(Described):
                 f"{path}: {error.strerror}: let this user read it, or say --config="
             ) from None
         return path
-
-    def _checked(self, entries: Sequence[Entry]) -> dict[str, Entry]:
-        """The entries by the option's name."""
-        found: dict[str, Entry] = {}
-        for entry in entries:
-            try:
-                if self._isSection(entry):
-                    continue
-                name = entry.path[-1]
-                if name in found:
-                    raise ValueError(
-                        f"{name} is in line {found[name].line} already: delete one of them"
-                    )
-                checkType(name, entry.value, self.typesOf(name))
-            except ValueError as error:
-                raise usage.UsageError(f"{self.file}:{entry.line}: {error}") from None
-            found[name] = entry
-        return found
-
-    def _isSection(self, entry: Entry) -> bool:
-        """
-        Whether an entry is a section, not an option.
-
-        @raise ValueError: it is neither.
-        """
-        *sections, name = entry.path
-        names, said = self.names, ascii(name[:80]).strip("'")
-        isTable = isinstance(entry.value, dict)
-        if sections and (len(sections) > 1 or sections[0] not in self.groups):
-            raise ValueError(
-                f"{said} is in the section {'.'.join(sections)[:80]!a}: the sections"
-                f" are {', '.join(self.groups)}"
-            )
-        # An option can have the name of a section.
-        if not sections and name in self.groups and (isTable or name not in names):
-            if not isTable:
-                raise ValueError(f"{name} is a section: write [{name}]")
-            return True
-        if name not in names:
-            if isTable and not sections:
-                similar = nearest(name, self.groups) or nearest(name, names)
-                raise ValueError(
-                    f"there is no section [{said}]: the sections are"
-                    f" {', '.join(self.groups)}{similar}"
-                )
-            raise ValueError(
-                f"there is no option {said} of {self.service}{nearest(name, names)}"
-            )
-        return False
 
     def listOptions(self, width: int | None) -> str:
         """The options in groups, after the ones that most people need."""

@@ -11,12 +11,12 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ._candidates import Candidate, SeenFile, beginsLike
 from ._contents import HEAD_OCTETS, Content, Life, Proof
 from ._examined import Examined, checksumOf
 from ._objects import FileId, birthTime, identify
 from ._open import OpenContent
 from ._reader import Vanished
-from ._rules import Candidate, SeenFile, beginsLike
 
 if TYPE_CHECKING:
     from ._follower import FileFollower

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from ._archives import openArchive
+from ._candidates import SeenFile
 from ._contents import HEAD_OCTETS
 from ._examined import (
     NOTHING,
@@ -30,7 +31,6 @@ from ._examined import (
 from ._objects import FileId, birthTime, identify, openRegular
 from ._outcomes import NoSpace, Unfinished, Unpacked
 from ._rotations import compressionOf
-from ._rules import SeenFile
 from ._writers import isOpenForWriting
 
 __all__ = ["Examiner"]

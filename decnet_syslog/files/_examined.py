@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ._candidates import SeenFile
 from ._checksums import fileChecksum
 from ._contents import ContentKey
 from ._objects import NO_FILE, FileId
 from ._outlines import outline
 from ._rotations import compressionOf
-from ._rules import SeenFile
 from ._writers import isOpenForWriting
 
 __all__ = ["NOTHING", "Examined", "FileState", "checksumOf", "claimOf", "stateOf"]

@@ -7,10 +7,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from ._candidates import SeenFile
 from ._contents import Content, ContentKey, Life
 from ._evidence import isUnchanged
 from ._objects import NO_FILE
-from ._rules import SeenFile, isSame
+from ._rules import isSame
 from ._surroundings import Surroundings
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ._candidates import Candidate
 from ._consequences import Consequences
 from ._contents import Content, ContentKey, Life
 from ._evidence import (
@@ -29,7 +30,7 @@ from ._objects import identify
 from ._open import OpenContent
 from ._reconcile import reconcile
 from ._reopening import Reopening
-from ._rules import Candidate, Rule
+from ._rules import Rule
 from ._surroundings import Surroundings
 
 if TYPE_CHECKING:

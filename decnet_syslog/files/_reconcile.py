@@ -16,17 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ._candidates import Candidate, SeenFile, original
 from ._rules import (
-    Candidate,
     Rule,
-    SeenFile,
     Verdict,
     explains,
     fits,
     isAwaited,
     isSame,
     isWithin,
-    original,
     repeats,
     sharesFirstLine,
 )

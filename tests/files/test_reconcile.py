@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.files import Content, FileId, Life, Proof
+from decnet_syslog.files._candidates import Candidate, SeenFile
 from decnet_syslog.files._contents import TRANSITIONS
 from decnet_syslog.files._reconcile import reconcile
-from decnet_syslog.files._rules import Candidate, Rule, SeenFile, Verdict
+from decnet_syslog.files._rules import Rule, Verdict
 
 from ..campaigns.contents import perform, randomHistory
 
