@@ -37,17 +37,23 @@ from . import (
     octets,
     physical,
     profile,
+    rooms,
     storm,
 )
 from .report import PLOTTED, RESULTS, rstTable
 
 __all__ = ["BLOCKS", "PAGES", "main", "readResults", "rendered", "take"]
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
 
-TAKEN = DOCS / "results"
+TAKEN = ROOT / "docs" / "results"
 
-PAGES = ("performance.rst", "proof.rst", "siege.rst", "sizing.rst")
+PAGES = (
+    "ARCHITECTURE.rst",
+    "docs/performance.rst",
+    "docs/proof.rst",
+    "docs/siege.rst",
+)
 
 # The content of the files in docs/results/, by their names without .json.
 Results = Mapping[str, Mapping[str, Any]]
@@ -150,6 +156,7 @@ BLOCKS: Mapping[str, Callable[[Results], str]] = {
     "profile": measured("profile", profile.describe),
     "profile-pure": measured("profile-pure", profile.describe),
     "goals": goals.describe,
+    "rooms": measured("rooms", rooms.describe, isRst=True),
     "siege": measured("siege", siege.describe, isRst=True),
     "siege-memory": measured("siege-memory", memory.describe, isRst=True),
     "mutants": _mutants,
@@ -231,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = readResults()
     changed = 0
     for page in PAGES:
-        path = DOCS / page
+        path = ROOT / page
         before = path.read_text("utf-8")
         after = rendered(before, results)
         if after != before:

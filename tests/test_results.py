@@ -10,7 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import docs, profile
+from benchmarks import docs, profile, rooms
 from benchmarks.report import Spread, sideBySide
 from decnet_syslog.errors import UserError
 
@@ -21,7 +21,7 @@ class PageTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.results = docs.readResults()
         self.pages = {
-            name: (docs.DOCS / name).read_text("utf-8") for name in docs.PAGES
+            name: (docs.ROOT / name).read_text("utf-8") for name in docs.PAGES
         }
 
     def test_pagesAreWrittenFromResults(self) -> None:
@@ -34,7 +34,7 @@ class PageTests(SynchronousTestCase):
 
     def test_figureChangedByHand(self) -> None:
         """A figure that was changed by hand is replaced by the measured one."""
-        page = self.pages["proof.rst"]
+        page = self.pages["docs/proof.rst"]
         changed = page.replace(" runs: 0 lost", " runs: 1 lost")
         self.assertNotEqual(changed, page)
         self.assertEqual(docs.rendered(changed, self.results), page)
@@ -155,3 +155,23 @@ class ProfileTests(SynchronousTestCase):
             "/usr/lib/libzstd.so.1": profile.OTHER,
         }.items():
             self.assertEqual(profile.partOf(path), part, path)
+
+
+class SizesTests(SynchronousTestCase):
+    """The sizes of a tree."""
+
+    def test_counts(self) -> None:
+        """Modules are counted by package, and the longest module and class are named."""
+        sizes = rooms.Sizes.of(
+            iter(
+                [
+                    ("cli.py", "x = 1\n"),
+                    ("wire/_a.py", "class A:\n    x = 1\n    y = 2\n"),
+                    ("wire/_b.py", "\n" * (rooms.LINES_MAX + 1)),
+                ]
+            )
+        )
+        self.assertEqual(sizes.packages, {rooms.TOP: [1, 1], "wire": [2, 304]})
+        self.assertEqual((sizes.modules, sizes.lines, sizes.statements), (3, 305, 4))
+        self.assertEqual((sizes.longer, sizes.longest), (1, ("wire/_b.py", 301)))
+        self.assertEqual(sizes.largest, ("wire/_a.py A", 3))
