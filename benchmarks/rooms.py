@@ -159,7 +159,7 @@ def describe(results: Mapping[str, Any]) -> str:
 
     def sized(found: tuple[str, int]) -> str:
         path, lines = found
-        return f"{lines:,}: ``{path}``"
+        return f"{lines:,}: {path}"
 
     text = rstTable(
         ("measure", "before", "now"),
