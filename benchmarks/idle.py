@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from decnet_syslog.commands.pair import LocalCluster, LocalWorker
+from decnet_syslog.testing import LocalCluster, LocalWorker
 
 from .processes import usage
 from .report import save, scratch, table

@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from decnet_syslog.commands.pair import LocalCluster, Process
+from decnet_syslog.testing import LocalCluster, Process
 
 LINE = (
     b"<134>1 2026-04-18T00:00:00.%06d+00:00 decky%02d ssh 1234 auth_attempt"

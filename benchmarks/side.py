@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import decnet_syslog
-from decnet_syslog.commands.pair import LocalCluster, Process
 from decnet_syslog.errors import UserError
 from decnet_syslog.hotpath._functions import PURE_PYTHON
+from decnet_syslog.testing import LocalCluster, Process
 from decnet_syslog.trust import Authority
 
 from .processes import listens

@@ -15,7 +15,7 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.commands.pair import LocalCluster
+from decnet_syslog.testing import LocalCluster
 
 __all__ = ["EXAMPLES", "PairTestCase", "example", "requireModule", "requirePeer"]
 

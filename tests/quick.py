@@ -22,6 +22,7 @@ _INOTIFY = "needs an instance of inotify, and other programs can use them up"
 
 LEFT_OUT = {
     "campaigns.test_cluster": PROGRAMS,
+    "campaigns.test_control": PROGRAMS,
     "campaigns.test_cuts": PROGRAMS,
     "campaigns.test_enumeration": PROGRAMS,
     "campaigns.test_logrotate_matrix": PROGRAMS,

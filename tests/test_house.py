@@ -46,7 +46,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     # The processes. nats is another provider of the journal, and the outputs process,
     # which may run on another machine.
     frozenset({"worker", "master", "nats"}),
-    frozenset({"doctor"}),
+    frozenset({"doctor", "testing"}),
     frozenset({"commands"}),
     frozenset({"cli"}),
 )

@@ -31,8 +31,7 @@ STARTERS = {
     "socket",
     "subprocess",
     "twisted.internet.reactor",
-    "decnet_syslog.commands.numbered",
-    "decnet_syslog.commands.pair",
+    "decnet_syslog.testing",
 }
 
 

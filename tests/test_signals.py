@@ -17,8 +17,8 @@ from twisted.application.service import IServiceMaker
 from twisted.plugin import getPlugins
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.commands.pair import Process
 from decnet_syslog.signals import ServiceSignals, holdSignals
+from decnet_syslog.testing import Process
 
 from .peers import PairTestCase
 

@@ -14,7 +14,7 @@ from twisted.python import usage
 
 from ..errors import UserError
 from ..options import Described
-from .pair import LocalCluster, LocalWorker, countLines, newDirectory
+from ..testing import LocalCluster, LocalWorker, countLines, newDirectory
 
 __all__ = ["Options", "run"]
 

@@ -11,9 +11,7 @@ import shutil
 import sys
 
 from ..options import Described
-from .numbered import Tally, progress, recorded, table
-from .pair import newDirectory
-from .trial import Trial
+from ..testing import Trial, newDirectory, printTallies, progressBar
 
 __all__ = ["Options", "run"]
 
@@ -45,12 +43,6 @@ Example:
     optFlags = [
         ["keep", None, "Keep the directory for inspection"],
         ["quiet", "q", "Show no progress"],
-        [
-            "control",
-            None,
-            "Let the forwarders treat written lines as delivered, as forwarders without"
-            " acknowledgements do: the count must then find lines lost or repeated",
-        ],
     ]
 
 
@@ -61,34 +53,27 @@ def _table(trial: Trial, seed: int) -> int:
         print(f"{name:<24} {times:>5}")
     if not trial.full:
         print("disk filled              not possible here: mounting is not permitted")
-    tallies = [
-        Tally.of(worker.name, trial.writer.written[worker.name], numbers)
-        for worker in trial.workers
-        for numbers in [trial.delivered(worker.name)]
-    ]
     print()
-    bad = table(tallies)
-    # Including the line that each worker began with.
-    total = sum(trial.writer.written.values()) + len(trial.workers)
-    for path in sorted(trial.pair.directory.glob("**/*.json")):
-        records = recorded(path)
-        bad += abs(records - total)
-        print(f"records in {path.name}: {records} of {total}")
+    bad = printTallies(trial.tallies())
+    for name, records in trial.records().items():
+        bad += abs(records - trial.written)
+        print(f"records in {name}: {records} of {trial.written}")
     return 1 if bad else 0
 
 
 def run(options: Options) -> int:
     """Run the trial. The exit status."""
     directory = newDirectory(options["directory"], "prove")
-    control = bool(options["control"])
-    trial = Trial(directory, options["seed"], control)
+    trial = Trial(directory, options["seed"])
     keep = True
     try:
+        trial.begin()
         trial.perform(
-            options["kills"], progress(options["kills"], bool(options["quiet"]))
+            options["kills"], progressBar(options["kills"], bool(options["quiet"]))
         )
+        trial.finish()
         status = _table(trial, options["seed"])
-        keep = bool(options["keep"]) or (status != 0 and not control)
+        keep = bool(options["keep"]) or status != 0
     finally:
         if keep:
             print(f"\nEverything is in {directory}", file=sys.stderr)
@@ -97,13 +82,6 @@ def run(options: Options) -> int:
         trial.close()
         if not keep:
             shutil.rmtree(directory)
-    if control:
-        print(
-            "\nThe count finds the lost or repeated lines."
-            if status
-            else "\nThe control lost and repeated nothing: give more --kills!"
-        )
-        return 0 if status else 1
     print(
         "\nEvery line once, in order." if status == 0 else "\nThe promise was broken!"
     )

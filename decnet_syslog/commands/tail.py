@@ -14,8 +14,8 @@ from twisted.python import usage
 from ..errors import UserError
 from ..options import Described, count, octets
 from ..trust import NameRefused, checkName
+from .jsonfollow import Followed, Place, findLast, rotatedFrom
 from .records import Filter, printedAs
-from .tailing import Followed, Place, findLast, rotatedFrom
 
 __all__ = ["Options", "RecordFollower", "run"]
 

@@ -28,7 +28,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater, react
 
 from benchmarks.report import saveLines, table
-from decnet_syslog.commands.pair import LocalCluster, LocalWorker
+from decnet_syslog.testing import LocalCluster, LocalWorker
 from decnet_syslog.trust._bundles import Bundle
 from decnet_syslog.trust._contexts import forwarderContext
 from decnet_syslog.worker import _masters as masters

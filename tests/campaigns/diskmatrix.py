@@ -38,8 +38,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import rstTable, save
-from decnet_syslog.commands.pair import LocalCluster
 from decnet_syslog.errors import UserError
+from decnet_syslog.testing import LocalCluster
 
 __all__ = ["FAULTS", "SUBJECTS", "WHENS", "Cell", "Result", "run"]
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import rstTable, save
-from decnet_syslog.commands.pair import LocalCluster, Process
+from decnet_syslog.testing import LocalCluster, Process
 
 __all__ = ["CALLS", "EIO", "Reader", "attempt", "enumerate_"]
 

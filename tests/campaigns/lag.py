@@ -36,8 +36,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from decnet_syslog.commands.pair import LocalCluster, Process
 from decnet_syslog.monitoring import LAGGING_S
+from decnet_syslog.testing import LocalCluster, Process
 
 __all__ = ["TRIALS", "Look", "Slow", "run", "wrong"]
 

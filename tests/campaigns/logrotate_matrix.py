@@ -35,8 +35,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import rstTable, save
-from decnet_syslog.commands.pair import LocalCluster, LocalWorker
 from decnet_syslog.errors import UserError
+from decnet_syslog.testing import LocalCluster, LocalWorker
 
 from ..rotators import KINDS, Kind, Rotator
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from benchmarks.report import saveLines, table
-from decnet_syslog.commands.pair import LocalCluster, LocalWorker
+from decnet_syslog.testing import LocalCluster, LocalWorker
 
 from ..peers import requirePeer
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.cli import main
-from decnet_syslog.commands.pair import LocalCluster, LocalWorker
 from decnet_syslog.files import readDecnetOffset
+from decnet_syslog.testing import LocalCluster, LocalWorker
 
 from ..conversations.test_processes import numbered
 from ..peers import PairTestCase

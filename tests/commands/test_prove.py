@@ -1,4 +1,4 @@
-"""Tests for the commands verify, prove and demo, and for the proxy."""
+"""Tests for the commands verify, prove and demo."""
 
 from __future__ import annotations
 
@@ -7,37 +7,19 @@ import io
 import json
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.cli import main
-from decnet_syslog.commands import trial
-from decnet_syslog.commands.pair import countLines
 from decnet_syslog.commands.verify import Difference, compare
+from decnet_syslog.testing import countLines
 from decnet_syslog.wire._gap import GapRecord, renderGapRecord
 from decnet_syslog.wire._provenance import Provenance
-from decnet_syslog.worker import _protocol as protocol
 
 from ..peers import PairTestCase
 from ..records import renderRecords
 
 WHO = Provenance("w1", "f", "a", "2026-04-18T00:00:00.000000Z", "/x", False)
-
-
-class ControlTests(SynchronousTestCase):
-    """The control run of C{prove} makes the intended mistake."""
-
-    def test_controlCountsWrittenAsDelivered(self) -> None:
-        """A forwarder in the control run counts written octets as delivered."""
-        self.patch(protocol, "kernelUnsent", protocol.kernelUnsent)
-        mistake, run, _ = trial.CONTROL.partition("from twisted")
-        self.assertTrue(run)
-        exec(mistake, {})
-        connection = protocol.ForwarderProtocol()
-        connection.factory = mock.Mock()
-        connection.makeConnection(mock.Mock())
-        self.assertEqual(connection.unsent(), 0)
 
 
 class CompareTests(SynchronousTestCase):

@@ -19,10 +19,10 @@ from typing import Any
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.commands import tail, tailing
+from decnet_syslog.commands import jsonfollow, tail
+from decnet_syslog.commands.jsonfollow import Followed, findLast
 from decnet_syslog.commands.records import Filter, asText, message
 from decnet_syslog.commands.tail import Options, RecordFollower
-from decnet_syslog.commands.tailing import Followed, findLast
 from decnet_syslog.errors import UserError
 from decnet_syslog.wire._gap import GapRecord, renderGapRecord
 from decnet_syslog.wire._provenance import Provenance
@@ -66,7 +66,7 @@ class DirectoryTestCase(SynchronousTestCase):
 class FindTests(DirectoryTestCase):
     """The search for the last matching lines."""
 
-    def find(self, count: int, most: int = 2**62) -> tailing.Place:
+    def find(self, count: int, most: int = 2**62) -> jsonfollow.Place:
         descriptor = os.open(self.path, os.O_RDONLY)
         self.addCleanup(os.close, descriptor)
         return findLast(
@@ -81,7 +81,7 @@ class FindTests(DirectoryTestCase):
         dice = random.Random(3)
         words = [b"y", b"n" * 5, b"", b"Y" * 9, b"y no", b"n\x00n"]
         for round_ in range(300):
-            self.patch(tailing, "BLOCK_OCTETS", dice.randint(1, 30))
+            self.patch(jsonfollow, "BLOCK_OCTETS", dice.randint(1, 30))
             lines = [dice.choice(words) for _ in range(dice.randint(0, 12))]
             rest = dice.choice([b"", b"y", b"nnn"])
             self.path.write_bytes(b"".join([line + b"\n" for line in lines]) + rest)
@@ -106,7 +106,7 @@ class FindTests(DirectoryTestCase):
         self.append(b"\ny\ny\ny\n")
         place = self.find(2)
         self.assertEqual((place.found, place.offset), (2, 4 * 1024**3 + 3))
-        self.assertLessEqual(place.searched, tailing.BLOCK_OCTETS)
+        self.assertLessEqual(place.searched, jsonfollow.BLOCK_OCTETS)
 
     def test_searchLimit(self) -> None:
         """The search stops at its limit; later lines are still shown."""
@@ -116,8 +116,8 @@ class FindTests(DirectoryTestCase):
 
     def test_longLine(self) -> None:
         """A line that is too long is skipped, and not held in memory."""
-        self.patch(tailing, "BLOCK_OCTETS", 10)
-        self.patch(tailing, "LINE_OCTETS_MAX", 30)
+        self.patch(jsonfollow, "BLOCK_OCTETS", 10)
+        self.patch(jsonfollow, "LINE_OCTETS_MAX", 30)
         self.append(b"y1\n" + b"y" * 100 + b"\ny2\n")
         place = self.find(2)
         self.assertEqual((place.found, place.offset), (2, 0))
@@ -182,8 +182,8 @@ class FollowTests(DirectoryTestCase):
 
     def test_longLine(self) -> None:
         """A line that is too long is skipped, and the next is shown."""
-        self.patch(tailing, "BLOCK_OCTETS", 10)
-        self.patch(tailing, "LINE_OCTETS_MAX", 30)
+        self.patch(jsonfollow, "BLOCK_OCTETS", 10)
+        self.patch(jsonfollow, "LINE_OCTETS_MAX", 30)
         self.append(b"y" * 100 + b"\ntwo\n")
         self.assertEqual(self.seen(), [b"two"])
 

@@ -9,7 +9,7 @@ import ssl
 import subprocess
 from pathlib import Path
 
-from decnet_syslog.commands.pair import LocalCluster, Process
+from decnet_syslog.testing import LocalCluster, Process
 
 from ..peers import PairTestCase, example, requirePeer
 

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.commands.pair import freePort
+from decnet_syslog.testing import freePort
 
 from ..peers import requirePeer
 

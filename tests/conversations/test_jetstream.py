@@ -11,16 +11,16 @@ import sqlite3
 import time
 from pathlib import Path
 
-from decnet_syslog.commands.pair import (
+from decnet_syslog.nats._access import Access, parseServers
+from decnet_syslog.nats._bucket import Bucket
+from decnet_syslog.nats._bus import Bus, NoResponse
+from decnet_syslog.testing import (
     LocalCluster,
     LocalWorker,
     Process,
     countLines,
     freePort,
 )
-from decnet_syslog.nats._access import Access, parseServers
-from decnet_syslog.nats._bucket import Bucket
-from decnet_syslog.nats._bus import Bus, NoResponse
 
 from ..natsserver import ROOMY, NatsTestCase, waitUntil
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from decnet_syslog.commands.pair import LocalCluster, Process, countLines
+from decnet_syslog.testing import LocalCluster, Process, countLines
 
 from ..natsserver import ROOMY, NatsTestCase, waitUntil
 

@@ -14,7 +14,7 @@ import subprocess
 from pathlib import Path
 from unittest import SkipTest
 
-from decnet_syslog.commands.pair import LocalCluster
+from decnet_syslog.testing import LocalCluster
 
 from ..campaigns import diskmatrix
 from ..campaigns.diskmatrix import Cell

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from decnet_syslog.commands.pair import LocalCluster, LocalWorker
+from decnet_syslog.testing import LocalCluster, LocalWorker
 
 from ..peers import PairTestCase, example, requirePeer
 

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from unittest import SkipTest
 
-from decnet_syslog.commands.pair import LocalCluster, LocalWorker
+from decnet_syslog.testing import LocalCluster, LocalWorker
 from decnet_syslog.trust._authority import Authority
 from decnet_syslog.trust._bundles import Bundle
 from decnet_syslog.trust._names import fingerprint

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from decnet_syslog.commands.pair import LocalCluster, LocalWorker
+from decnet_syslog.testing import LocalCluster, LocalWorker
 
 from ..peers import EXAMPLES, PairTestCase, example, requireModule, requirePeer
 

@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from decnet_syslog.commands.pair import LocalCluster, LocalWorker, Process
+from decnet_syslog.testing import LocalCluster, LocalWorker, Process
 
 from ..monitoring.test_documentation import documented
 from ..peers import PairTestCase, requirePeer

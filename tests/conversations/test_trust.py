@@ -13,7 +13,7 @@ import threading
 from collections import Counter
 from pathlib import Path
 
-from decnet_syslog.commands.pair import LocalCluster, LocalWorker
+from decnet_syslog.testing import LocalCluster, LocalWorker
 from decnet_syslog.trust._authority import Authority
 from decnet_syslog.trust._bundles import BUNDLE_FILES, Bundle
 from decnet_syslog.trust._names import fingerprint

@@ -29,13 +29,13 @@ from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.commands import enroll
-from decnet_syslog.commands.pair import LocalCluster
 from decnet_syslog.errors import UserError
 from decnet_syslog.master.tap import Options as ListenerOptions
 from decnet_syslog.monitoring import _port as ports
 from decnet_syslog.monitoring._enrolled import EnrolledList
 from decnet_syslog.monitoring._port import OperatorPort
 from decnet_syslog.monitoring._site import IDLE_S, Facts, makeSite
+from decnet_syslog.testing import LocalCluster
 from decnet_syslog.trust._bundles import Bundle
 from decnet_syslog.trust._contexts import Refusal, operatorContext
 from decnet_syslog.trust._roles import (

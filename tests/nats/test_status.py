@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 
-from decnet_syslog.commands.pair import Process
+from decnet_syslog.testing import Process
 
 from ..conversations.test_status import CLI, address, facts, get
 from ..monitoring.test_documentation import documented

@@ -14,7 +14,7 @@ from pathlib import Path
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.commands.pair import LocalCluster, Process
+from decnet_syslog.testing import LocalCluster
 from decnet_syslog.trust._bundles import Bundle
 from decnet_syslog.trust._openssl import CONFIGURATION, TICKETS_SENT, merged
 
@@ -172,12 +172,10 @@ class ProcessTests(SynchronousTestCase):
 class ListenerTests(PairTestCase):
     """A listener as a process."""
 
-    def listener(
-        self, *twistd: str, code: str = Process.code
-    ) -> tuple[LocalCluster, Papers]:
+    def listener(self, *twistd: str, before: str = "") -> tuple[LocalCluster, Papers]:
         pair = self.pair()
         pair.listener.arguments = [*twistd, *pair.listener.arguments]
-        pair.listener.code = code
+        pair.listener.code = before + pair.listener.code
         # As in the service, whatever the environment of the tests.
         pair.listener.environment["OPENSSL_CONF"] = "/nonexistent"
         worker = pair.enroll("w1")
@@ -206,8 +204,7 @@ class ListenerTests(PairTestCase):
 
     def test_opensslLoadedEarlier(self) -> None:
         """If OpenSSL was loaded earlier, the listener logs the remedy."""
-        code = f"import cryptography.x509\n{Process.code}"
-        pair, papers = self.listener(code=code)
+        pair, papers = self.listener(before="import cryptography.x509\n")
         self.assertGreater(self.behindHandshake(pair, papers), 0)
         self.assertIn(TICKETS_SENT, pair.listener.output())
 

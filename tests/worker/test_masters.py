@@ -24,8 +24,8 @@ from twisted.names.error import DNSServerError
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from decnet_syslog.commands.pair import Process, freePort
 from decnet_syslog.sending._plain import SETTLE_S
+from decnet_syslog.testing import Process, freePort
 from decnet_syslog.wire import ACK, BYE, HELLO, encodeControl
 from decnet_syslog.worker import _srv as srv
 from decnet_syslog.worker._failback import PROBE_S, RETURN_S, Failback

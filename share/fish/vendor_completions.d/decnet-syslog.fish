@@ -366,7 +366,6 @@ complete -c decnet-syslog -n "__decnet_syslog_at 'verify'" -l json -r -d 'JSON o
 complete -c decnet-syslog -n "__decnet_syslog_at 'verify'" -l log -r -d 'The log\'s path on the worker, if it sends several logs'
 complete -c decnet-syslog -n "__decnet_syslog_at 'verify'" -l version -d 'Display the version and exit'
 complete -c decnet-syslog -n "__decnet_syslog_at 'verify'" -s w -l worker -r -d 'The worker\'s name, as in its certificate'
-complete -c decnet-syslog -n "__decnet_syslog_at 'prove'" -l control -d 'Let the forwarders treat written lines as delivered, as forwarders ...'
 complete -c decnet-syslog -n "__decnet_syslog_at 'prove'" -s d -l directory -r -d 'Work in this new directory [a temporary one]'
 complete -c decnet-syslog -n "__decnet_syslog_at 'prove'" -l help -d 'Display this help and exit'
 complete -c decnet-syslog -n "__decnet_syslog_at 'prove'" -l keep -d 'Keep the directory for inspection'

@@ -14,15 +14,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from decnet_syslog.commands.numbered import (
+from decnet_syslog.testing import (
+    Process,
     Tally,
     Writer,
-    delivered,
-    progress,
-    recorded,
-    table,
+    countRecords,
+    deliveredNumbers,
+    printTallies,
+    progressBar,
 )
-from decnet_syslog.commands.pair import Process
 
 from .badday import FAULTS, BadDay
 from .fleet import Fleet
@@ -125,7 +125,7 @@ class Trial:
 
     def perform(self, count: int, quiet: bool) -> None:
         """Kill the given number of times; with faults, until that many have happened."""
-        show = progress(count, quiet)
+        show = progressBar(count, quiet)
 
         def done() -> int:
             return self.kills["fault"] if self.badDay else self.kills.total()
@@ -215,11 +215,11 @@ class Trial:
                 print(f"{name:<20} {times:>5}")
             print()
         names = [worker.name for worker in self.fleet.workers]
-        numbers = delivered(self.fleet.logPath, names)
+        numbers = deliveredNumbers(self.fleet.logPath, names)
         written = self.writer.written
         tallies = [Tally.of(name, written[name], numbers[name]) for name in names]
-        bad = table(tallies)
-        records = recorded(self.fleet.jsonPath)
+        bad = printTallies(tallies)
+        records = countRecords(self.fleet.jsonPath)
         total = sum(written.values()) + len(names)
         print(f"\nall: {total} written, {records} records")
         if self.badDay is None:

@@ -15,10 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from decnet_syslog.commands.numbered import Writer
-from decnet_syslog.commands.pair import LocalWorker, Process
 from decnet_syslog.nats._access import Access, parseServers
 from decnet_syslog.nats._bus import Bus, NoResponse
+from decnet_syslog.testing import LocalWorker, Process, Writer
 
 from ...natsserver import ROOMY, NatsServer
 from .fleet import Fleet

@@ -20,8 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from decnet_syslog.commands.numbered import Writer
-from decnet_syslog.commands.pair import LocalCluster, LocalWorker, Process
+from decnet_syslog.testing import LocalCluster, LocalWorker, Process, Writer
 
 from .fleet import Fleet
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from decnet_syslog.commands.pair import LocalWorker, Process, freePort
+from decnet_syslog.testing import LocalWorker, Process, freePort
 from decnet_syslog.trust._authority import Authority
 
 from ...natsserver import ROOMY, NatsCluster

@@ -16,9 +16,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from decnet_syslog.commands.numbered import numberOf
 from decnet_syslog.nats._proving import REPEATED
 from decnet_syslog.outputs._options import OUTPUT_EVENTS
+from decnet_syslog.testing import numberOf
 
 __all__ = ["Found", "found", "unnamed"]
 

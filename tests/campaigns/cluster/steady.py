@@ -24,10 +24,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.request import urlopen
 
-from decnet_syslog.commands.pair import LocalCluster, Process, freePort
 from decnet_syslog.journal._stored import payloadOctets, storedOctets
 from decnet_syslog.nats._access import Access, parseServers
 from decnet_syslog.nats._bus import Bus
+from decnet_syslog.testing import LocalCluster, Process, freePort
 
 from ...natsserver import ROOMY, NatsServer, waitUntil
 

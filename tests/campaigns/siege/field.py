@@ -14,7 +14,7 @@ from pathlib import Path
 
 from OpenSSL import SSL
 
-from decnet_syslog.commands.pair import LocalCluster
+from decnet_syslog.testing import LocalCluster
 from decnet_syslog.trust._bundles import Bundle, readKey
 
 from .papers import Papers

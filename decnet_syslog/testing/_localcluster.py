@@ -1,5 +1,5 @@
 """
-A temporary master and its workers as real processes, for demo, prove and the tests.
+A temporary master and its workers as real processes.
 
 Everything is in one directory. Every pair has its own loopback address, so that any number of them
 can run side by side without agreeing on ports.

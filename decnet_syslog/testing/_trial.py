@@ -1,5 +1,5 @@
 """
-One run of decnet-syslog prove: a pair of master and workers, the faults that happen to it, a count.
+A master and two workers, the faults that happen to them, and a count of their lines.
 
 The faults and their order follow from the seed.
 """
@@ -15,28 +15,28 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from .numbered import Writer, delivered
-from .pair import LocalCluster, LocalWorker
-from .proxy import Proxy
+from ._loadgen import Tally, Writer, countRecords, deliveredNumbers
+from ._localcluster import LocalCluster, LocalWorker, Process
+from ._proxy import Proxy
 
-__all__ = ["CONTROL", "Trial"]
-
-# A forwarder that treats written lines as delivered: an easy mistake when a buffer drains.
-CONTROL = """
-from decnet_syslog.worker import _protocol as protocol
-protocol.kernelUnsent = lambda reactor, transport: 0
-from twisted.scripts.twistd import run
-run()
-"""
+__all__ = ["Trial"]
 
 # Lines that each worker writes per second.
 RATE = 400
 
+# The time limit for all lines to arrive at the end, in seconds.
+SETTLE_S = 120.0
+
 
 class Trial:
-    """One run: the pair of services, the faults, the count."""
+    """
+    One run: the pair of services, the faults, the count.
 
-    def __init__(self, directory: Path, seed: int, control: bool = False) -> None:
+    @ivar faults: the number of faults up to now, by kind.
+    @ivar full: whether this user may mount a small disk, which is then filled.
+    """
+
+    def __init__(self, directory: Path, seed: int) -> None:
         self.dice = random.Random(seed)
         self.faults: Counter[str] = Counter()
         self.full = self._mount(directory / "small")
@@ -47,14 +47,6 @@ class Trial:
             self.pair.enroll(name, [f"--master-port={self.proxy.port}"])
             for name in ("w1", "w2")
         ]
-        self.control = control
-        if control:
-            for worker in self.workers:
-                worker.forwarder.arguments = [
-                    *worker.forwarder.arguments,
-                    "--delivery=plain",
-                ]
-                worker.forwarder.code = CONTROL
         self.writer = Writer(self.workers, seed, RATE)
         self.rotated = 0
 
@@ -85,10 +77,10 @@ class Trial:
             kinds["disk filled"] = self._fill
         return kinds
 
-    def _freeze(self, process: object) -> None:
-        process.signal(signal.SIGSTOP)  # type: ignore[attr-defined]
+    def _freeze(self, process: Process) -> None:
+        process.signal(signal.SIGSTOP)
         time.sleep(self.dice.random() / 2)
-        process.signal(signal.SIGCONT)  # type: ignore[attr-defined]
+        process.signal(signal.SIGCONT)
 
     def _cut(self, reset: bool) -> None:
         self.proxy.cut(reset)
@@ -164,8 +156,8 @@ class Trial:
         """Kills so far."""
         return self.faults["listener killed"] + self.faults["forwarder killed"]
 
-    def perform(self, kills: int, progress: Callable[[int], None]) -> None:
-        """Run the whole trial."""
+    def begin(self) -> None:
+        """Start everything, wait for each worker's first line, and begin to write lines."""
         self.pair.startListener()
         for worker in self.workers:
             worker.forwarder.start()
@@ -177,6 +169,9 @@ class Trial:
             "the first lines did not arrive",
         )
         self.writer.start()
+
+    def perform(self, kills: int, progress: Callable[[int], None]) -> None:
+        """Strike until that many processes were killed."""
         kinds = self.faultsByKind()
         while self.kills < kills:
             time.sleep(self.dice.choice((0.05, 0.3, 0.9, 1.5)))
@@ -186,33 +181,44 @@ class Trial:
             time.sleep(self.dice.random() / 2)
             self.kill()
             progress(self.kills)
+
+    def finish(self, patience_s: float = SETTLE_S) -> None:
+        """Stop writing, wait until all lines have arrived, and stop the processes."""
         self.writer.stop()
         for process in self.pair.processes:
             process.start()
-        self._settle()
-
-    def delivered(self, worker: str) -> list[int]:
-        """The numbers of a worker's lines in the master's raw log, in its order."""
-        return delivered(self.pair.logPath, [worker])[worker]
-
-    def _settle(self) -> None:
-        """Wait until all lines have arrived, and a little longer for repeated ones."""
-        total = sum(self.writer.written.values())
-        records = total + len(self.workers)
-        path = self.pair.directory / "master.json"
+        path = self.pair.jsonPath
         if self.full:
             path = self.pair.directory / "small" / "full.json"
 
         def arrived() -> bool:
-            there = sum(len(self.delivered(worker.name)) for worker in self.workers)
-            return there >= total and path.read_bytes().count(b"\n") >= records
+            there = sum(one.delivered for one in self.tallies())
+            written = self.written - len(self.workers)
+            return there >= written and path.read_bytes().count(b"\n") >= self.written
 
-        deadline = time.monotonic() + (20 if self.control else 120)
+        deadline = time.monotonic() + patience_s
         while not arrived() and time.monotonic() < deadline:
             time.sleep(0.5)
+        # A repeated line would arrive now: let every connection finish.
         for worker in self.workers:
             worker.forwarder.stop()
         self.pair.listener.stop()
+
+    @property
+    def written(self) -> int:
+        """The number of all lines, including the first one of each worker."""
+        return sum(self.writer.written.values()) + len(self.workers)
+
+    def tallies(self) -> list[Tally]:
+        """The fate of each worker's numbered lines in the master's raw log."""
+        written = self.writer.written
+        numbers = deliveredNumbers(self.pair.logPath, [w.name for w in self.workers])
+        return [Tally.of(name, written[name], numbers[name]) for name in numbers]
+
+    def records(self) -> dict[str, int]:
+        """The number of records in each JSON output, by its file's name."""
+        outputs = sorted(self.pair.directory.glob("**/*.json"))
+        return {path.name: countRecords(path) for path in outputs}
 
     def close(self) -> None:
         """Stop everything."""

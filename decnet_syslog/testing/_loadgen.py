@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from .pair import LocalWorker
+from ._localcluster import LocalWorker
 
 __all__ = [
     "Tally",
     "Writer",
-    "delivered",
+    "countRecords",
+    "deliveredNumbers",
     "numberOf",
-    "progress",
-    "recorded",
-    "table",
+    "printTallies",
+    "progressBar",
 ]
 
 # The interval at which lines are written, in seconds.
@@ -94,7 +94,7 @@ def numberOf(line: bytes) -> tuple[str, int]:
     return head.rpartition(b" ")[2].decode("ascii", "replace"), int(number)
 
 
-def delivered(path: Path, workers: Iterable[str]) -> dict[str, list[int]]:
+def deliveredNumbers(path: Path, workers: Iterable[str]) -> dict[str, list[int]]:
     """
     The numbers of the workers' lines in a raw log, in the order of the log.
 
@@ -113,7 +113,7 @@ def delivered(path: Path, workers: Iterable[str]) -> dict[str, list[int]]:
     return numbers
 
 
-def recorded(path: Path) -> int:
+def countRecords(path: Path) -> int:
     """The number of records in a JSON output; each must be readable."""
     count = 0
     with open(path, "rb") as lines:
@@ -152,7 +152,7 @@ class Tally:
         )
 
 
-def table(tallies: Sequence[Tally]) -> int:
+def printTallies(tallies: Sequence[Tally]) -> int:
     """Print the counts. Return the number of errors."""
     print("worker   written  delivered  lost  repeated  out of order")
     for one in tallies:
@@ -163,7 +163,7 @@ def table(tallies: Sequence[Tally]) -> int:
     return sum(one.lost + one.repeated + one.disorder for one in tallies)
 
 
-def progress(kills: int, quiet: bool) -> Callable[[int], None]:
+def progressBar(kills: int, quiet: bool) -> Callable[[int], None]:
     """Make a function that shows a bar for the number of kills done."""
     begun = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""A TCP proxy that cuts and stalls connections, for prove and the tests."""
+"""A TCP proxy that cuts and stalls connections."""
 
 from __future__ import annotations
 
