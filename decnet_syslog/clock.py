@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timezone
-from typing import Any
+
+from .boundaries import Reactor
 
 __all__ = ["useMonotonicClock", "utcNow"]
 
 
-def useMonotonicClock(reactor: Any) -> None:
+def useMonotonicClock(reactor: Reactor) -> None:
     """
     Make timers independent of the wall clock.
 

@@ -27,6 +27,8 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from .boundaries import Reactor
+
 __all__ = [
     "Notifier",
     "ServiceManager",
@@ -108,7 +110,7 @@ class Notifier(Service):
     def __init__(
         self,
         manager: ServiceManager,
-        reactor: Any,
+        reactor: Reactor,
         parts: Parts,
         status: Callable[[], str],
     ) -> None:
@@ -203,7 +205,7 @@ class Notifier(Service):
 def managed(
     service: Any,
     whole: IService,
-    reactor: Any,
+    reactor: Reactor,
     environment: MutableMapping[str, str] = os.environ,
 ) -> IService:
     """

@@ -25,6 +25,8 @@ from typing import Any
 from twisted.application.service import ServiceMaker
 from twisted.logger import Logger
 
+from .boundaries import Reactor
+
 __all__ = ["ServiceSignals", "SignalSafeServiceMaker", "holdSignals", "importing"]
 
 _AGAIN = (signal.SIGHUP, signal.SIGUSR1)
@@ -81,7 +83,7 @@ class ServiceSignals:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, again: Callable[[], None]) -> None:
+    def __init__(self, reactor: Reactor, again: Callable[[], None]) -> None:
         """
         @param again: called in the reactor's thread for SIGHUP and SIGUSR1.
         """

@@ -85,6 +85,7 @@ def ask(
 ) -> tuple[int, dict[str, str], str]:
     """Send a request on a connection of its own: status, headers and body."""
     protocol = watched.site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 9))
+    assert protocol is not None
     transport = StringTransport(IPv4Address("TCP", "127.0.0.1", 5))
     protocol.makeConnection(transport)
     named = "" if host is None else f"Host: {host}\r\n"

@@ -20,13 +20,12 @@ PACKAGE = Path(decnet_syslog.__file__).parent
 # The floors, from the bottom up. A module imports from its own package and from lower
 # floors. The processes (worker, master, nats) share a floor and do not know each other.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"_tables"}),
+    frozenset({"_tables", "boundaries"}),
     frozenset(
         {
             "__init__",
             "_lazy",
             "errors",
-            "boundaries",
             "clock",
             "addresses",
             "durable",
@@ -36,7 +35,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "values",
         }
     ),
-    frozenset({"options", "private", "notify", "logs", "signals"}),
+    frozenset({"options", "private", "notify", "logs", "signals", "transports"}),
     frozenset({"configuration"}),
     frozenset({"wire", "trust", "database"}),
     frozenset({"files", "limits"}),

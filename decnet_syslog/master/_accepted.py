@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import ILoggingContext, IOpenSSLServerConnectionCreator
-from twisted.protocols.policies import WrappingFactory
+from twisted.internet.interfaces import (
+    IAddress,
+    ILoggingContext,
+    IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
+)
 from zope.interface import implementer
 
+from ..boundaries import Reactor
 from ..limits import Limits
 from ..receiving import (
     ConnectionLimit,
@@ -40,7 +44,7 @@ class AcceptedConnections:
     """
 
     def __init__(
-        self, reactor: Any, limits: Limits, proxies: Sequence[Network]
+        self, reactor: Reactor, limits: Limits, proxies: Sequence[Network]
     ) -> None:
         """
         @param proxies: the networks of balancers; none: connections come from the workers.
@@ -50,7 +54,7 @@ class AcceptedConnections:
             _Later(),
             replace(limits, connections=connectionsAllowed(limits.connections)),
         )
-        self.factory: WrappingFactory[Any] = self._limit
+        self.factory: ConnectionLimit | ProxiedFactory = self._limit
         self._proxied: ProxiedFactory | None = None
         if proxies:
             self.factory = self._proxied = ProxiedFactory(self._limit, proxies, reactor)
@@ -91,7 +95,7 @@ class AcceptedConnections:
         return done
 
 
-@implementer(ILoggingContext)
+@implementer(ILoggingContext, IProtocolFactory)
 class _Later:
     """Stands for the TLS factory until the journal is open."""
 
@@ -105,5 +109,5 @@ class _Later:
     def doStop(self) -> None:
         """Nothing to stop."""
 
-    def buildProtocol(self, addr: object) -> None:
+    def buildProtocol(self, addr: IAddress | None) -> None:
         """Never called: it is replaced before the reactor runs."""

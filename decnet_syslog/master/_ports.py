@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
 
+from ..boundaries import Reactor
 from ..notify import adoptedSockets
 from ..openfiles import raiseOpenFiles
 
@@ -61,7 +61,7 @@ def boundSocket(host: str, port: int, shared: bool) -> socket.socket:
 class ListenerPorts:
     """Our own port, or those that the service manager has bound."""
 
-    def __init__(self, reactor: Any, host: str, port: int, shared: bool) -> None:
+    def __init__(self, reactor: Reactor, host: str, port: int, shared: bool) -> None:
         """
         @param shared: whether other listeners of this user may have the same port.
         """

@@ -27,6 +27,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..boundaries import Reactor
 from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..journal import GroupCommit, IJournal, ISharedJournal, JournalBlocked
@@ -67,7 +68,7 @@ class ListenerService(Service):
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Reactor,
         context: IOpenSSLServerConnectionCreator,
         settings: ListenerSettings,
         openJournal: Callable[[], IJournal],

@@ -18,11 +18,12 @@ import shutil
 from collections import Counter, deque
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..boundaries import Reactor
 from ..errors import UserError
 from ._events import Event
 
@@ -74,6 +75,8 @@ def commandLine(text: str) -> list[str]:
 class _Run(ProcessProtocol):
     """One run of the command."""
 
+    transport: IProcessTransport
+
     def __init__(self, command: EventCommand, octets: bytes) -> None:
         self._command = command
         self._octets = octets
@@ -81,9 +84,8 @@ class _Run(ProcessProtocol):
         self._timer: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
-        transport: Any = self.transport
-        transport.write(self._octets)
-        transport.closeStdin()
+        self.transport.write(self._octets)
+        self.transport.closeStdin()
         self._timer = self._command.clock.callLater(RUN_S, self._late)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
@@ -96,9 +98,8 @@ class _Run(ProcessProtocol):
 
     def stop(self) -> None:
         """Kill the command."""
-        transport: Any = self.transport
         try:
-            transport.signalProcess("KILL")
+            self.transport.signalProcess("KILL")
         except Exception:
             # The process has just ended.
             pass
@@ -120,7 +121,7 @@ class EventCommand:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, words: list[str]) -> None:
+    def __init__(self, reactor: Reactor, words: list[str]) -> None:
         self.clock = reactor
         self.leftOut: Counter[str] = Counter()
         self._words = words

@@ -8,8 +8,9 @@ from typing import Any
 from cryptography import x509
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.protocols.policies import ProtocolWrapper
 
+from ..transports import RefusingFactory
 from ..trust import RefuseChain, chainOf, peerName
 
 __all__ = ["OperatorPort", "StatusPort", "isLoopback"]
@@ -33,17 +34,15 @@ def isLoopback(host: str) -> bool:
         return False
 
 
-class StatusPort(WrappingFactory):
+class StatusPort(RefusingFactory[ProtocolWrapper]):
     """A bounded number of connections to a site."""
 
     protocol = ProtocolWrapper
     noisy = False
 
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        """A protocol, or none when there are too many."""
-        if len(self.protocols) >= CONNECTIONS_MAX:
-            return None
-        return super().buildProtocol(addr)
+    def accepts(self, addr: IAddress | None) -> bool:
+        """Whether there are not too many."""
+        return len(self.protocols) < CONNECTIONS_MAX
 
 
 class OperatorPort(StatusPort):
@@ -56,18 +55,16 @@ class OperatorPort(StatusPort):
 
     _log = Logger()
 
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        """A protocol, or none when there are too many."""
+    def accepts(self, addr: IAddress | None) -> bool:
+        """Whether there are not too many."""
         strangers = [p for p in self.protocols if _certificate(p) is None]
         network = _network(addr)
         near = [p for p in strangers if _network(p.getPeer()) == network]
-        if (
-            len(strangers) >= STRANGERS_MAX
-            or len(near) >= STRANGERS_PER_ADDRESS_MAX
-            or len(self.protocols) - len(strangers) >= CONNECTIONS_MAX
-        ):
-            return None
-        return WrappingFactory.buildProtocol(self, addr)
+        return (
+            len(strangers) < STRANGERS_MAX
+            and len(near) < STRANGERS_PER_ADDRESS_MAX
+            and len(self.protocols) - len(strangers) < CONNECTIONS_MAX
+        )
 
     def sweep(self, refuse: RefuseChain) -> None:
         """Close the connections whose certificates are no longer accepted."""

@@ -223,7 +223,7 @@ def makeSite(
         root.putChild(path, document)
     site = _Site(root, reactor=reactor, timeout=IDLE_S)  # type: ignore[no-untyped-call]
     if context is None:
-        return StatusPort(site)  # type: ignore[no-untyped-call]
+        return StatusPort(site)
     site.loopback = False
     tls = TLSMemoryBIOFactory(context, False, site, reactor)
-    return OperatorPort(tls)  # type: ignore[no-untyped-call]
+    return OperatorPort(tls)

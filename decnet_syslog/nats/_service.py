@@ -17,6 +17,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..boundaries import Reactor
 from ..durable import StorageFailed
 from ..errors import UserError
 from ..journal import GroupCommit, JournalBlocked
@@ -63,7 +64,7 @@ class OutputsService(Service):
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Reactor,
         openJournal: Callable[[], tuple[OutputsJournal, Outbox]],
         journalName: str,
         outputs: Sequence[IOutput],

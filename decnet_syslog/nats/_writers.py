@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.python.failure import Failure
 
+from ..boundaries import Reactor
 from ..errors import UserError
 from ..journal import Cursor
 from ..outputs import IOutput, OutputWriter, Steps, Threads, WrongKind
@@ -33,7 +34,7 @@ class Writers:
         journal: OutputsJournal,
         keeper: CursorKeeper,
         threads: Threads,
-        reactor: Any,
+        reactor: Reactor,
         fail: Callable[[Failure], None],
     ) -> None:
         """

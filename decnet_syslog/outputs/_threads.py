@@ -9,13 +9,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
+from ..boundaries import Reactor
+
 __all__ = ["Threads"]
 
 
 class Threads:
     """Threads that each run one call after the other."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self._pools: list[ThreadPool] = []
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IProtocolFactory
 from twisted.logger import Logger
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.protocols.policies import ProtocolWrapper
 
 from ..limits import Limits
+from ..transports import RefusingFactory
 
 __all__ = [
     "ConnectionLimit",
@@ -77,7 +77,7 @@ class Handshakes:
         return self._from[neighbourhood(address)]
 
 
-class ConnectionLimit(WrappingFactory):
+class ConnectionLimit(RefusingFactory[ProtocolWrapper]):
     """
     Refuse connections beyond a number, before TLS costs anything.
 
@@ -92,13 +92,13 @@ class ConnectionLimit(WrappingFactory):
     noisy = False
     _log = Logger()
 
-    def __init__(self, wrapped: Any, limits: Limits) -> None:
-        super().__init__(wrapped)  # type: ignore[no-untyped-call]
+    def __init__(self, wrapped: IProtocolFactory, limits: Limits) -> None:
+        super().__init__(wrapped)
         self.limits = limits
         self.handshakes = Handshakes()
 
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        """Make a protocol, or C{None} when a limit is reached."""
+    def accepts(self, addr: IAddress | None) -> bool:
+        """Whether no limit is reached."""
         handshakes, limits = self.handshakes, self.limits
         for count, limit, what in (
             (len(self.protocols), limits.connections, "connections are open"),
@@ -116,5 +116,5 @@ class ConnectionLimit(WrappingFactory):
                     address=showAddress(addr) if addr is not None else "",
                     reason=f"{limit} {what}",
                 )
-                return None
-        return super().buildProtocol(addr)
+                return False
+        return True

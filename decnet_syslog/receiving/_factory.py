@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from cryptography import x509
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory
 
+from ..boundaries import Foreign
 from ..journal import GroupCommit, IJournal
 from ..limits import DEFAULTS, Limits
 from ..trust import Objection, RefuseChain, chainOf
@@ -60,7 +61,7 @@ class ListenerFactory(Factory):
     @ivar reported: called with worker and report when a forwarder reports its state.
     """
 
-    protocol: Any = ListenerProtocol
+    protocol: Foreign = ListenerProtocol
     noisy = False
 
     def __init__(

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, cast
+from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
-from ..wire import OctetCountedReceiver
+from ..transports import ITLSConnection
 
 __all__ = ["FlowControl", "Pause"]
 
@@ -27,6 +27,18 @@ class Pause(Enum):
     STOP = "the listener is stopping"
 
 
+class _Receiver(Protocol):
+    """Decodes what its transport receives."""
+
+    transport: ITLSConnection
+
+    def halt(self) -> None:
+        """Decode no more."""
+
+    def proceed(self) -> None:
+        """Decode again."""
+
+
 class FlowControl:
     """
     Pauses and resumes one connection.
@@ -37,7 +49,7 @@ class FlowControl:
 
     def __init__(
         self,
-        receiver: OctetCountedReceiver,
+        receiver: _Receiver,
         resumed: Callable[[], None],
         clock: IReactorTime,
         pausing: Callable[[], None],
@@ -86,7 +98,7 @@ class FlowControl:
         self._pauses.add(why)
         self._receiver.halt()
         if not self.isLost:
-            cast(Any, self._receiver.transport).pauseProducing()
+            self._receiver.transport.pauseProducing()
 
     def resume(self, why: Pause) -> None:
         """A reason is gone: read again, unless there is another one."""
@@ -98,5 +110,5 @@ class FlowControl:
         if self._pauses or self.isLost:
             return
         self._resumed()
-        cast(Any, self._receiver.transport).resumeProducing()
+        self._receiver.transport.resumeProducing()
         self._receiver.proceed()

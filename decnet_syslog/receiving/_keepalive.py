@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
 
 from twisted.internet.interfaces import ISystemHandle
+
+from ..transports import ITLSConnection
 
 __all__ = ["keepAlive", "setTimeouts"]
 
@@ -13,14 +14,14 @@ __all__ = ["keepAlive", "setTimeouts"]
 KEEPALIVE_PROBES = 4
 
 
-def keepAlive(transport: Any, seconds: float) -> None:
+def keepAlive(transport: ITLSConnection, seconds: float) -> None:
     """
     Let TCP detect that a peer's host is gone.
 
     @param seconds: the time without an answer after which TCP gives up.
     """
     # TLS wraps the TCP transport.
-    tcp: Any = transport.transport
+    tcp = transport.transport
     # Tests in memory have no socket.
     hasSocket: bool = ISystemHandle.providedBy(tcp)
     if hasSocket:

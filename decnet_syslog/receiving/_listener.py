@@ -12,9 +12,10 @@ This module is long because each method is one thing that can happen to a connec
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from cryptography import x509
+from OpenSSL import SSL
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHandshakeListener,
@@ -24,6 +25,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..transports import ITLSConnection
 from ..trust import (
     DELIVERY_PROTOCOLS,
     HISTORY_PROTOCOLS,
@@ -104,6 +106,7 @@ class ListenerProtocol(OctetCountedReceiver):
 
     _log = Logger()
     factory: ListenerFactory
+    transport: ITLSConnection
 
     def __init__(self) -> None:
         self.session: ReceiverSession | None = None
@@ -120,7 +123,7 @@ class ListenerProtocol(OctetCountedReceiver):
 
     def connectionMade(self) -> None:
         """Start the timer of the handshake."""
-        self._peer = cast(Any, self.transport).getPeer()
+        self._peer = self.transport.getPeer()
         self.factory.handshakes.begun(self._peer)
         self.address = showAddress(self._peer)
         self._handshakeLog = HandshakeLog(self.address)
@@ -142,7 +145,7 @@ class ListenerProtocol(OctetCountedReceiver):
 
     def handshakeCompleted(self) -> None:
         """Take the peer's name from its certificate, or refuse it."""
-        transport = cast(Any, self.transport)
+        transport = self.transport
         self._stopTimer()
         certificate = transport.getPeerCertificate().to_cryptography()
         self.control = transport.negotiatedProtocol in DELIVERY_PROTOCOLS
@@ -366,7 +369,7 @@ class ListenerProtocol(OctetCountedReceiver):
 
         @param seconds: the time for the peer's answer; then the connection is cut.
         """
-        transport = cast(Any, self.transport)
+        transport = self.transport
         self.refuse()
         if self.control:
             if self.session is not None:
@@ -387,7 +390,7 @@ class ListenerProtocol(OctetCountedReceiver):
         self._abort()
 
     def _abort(self) -> None:
-        cast(Any, self.transport).abortConnection()
+        self.transport.abortConnection()
 
     def _stopTimer(self) -> None:
         if self._timer is not None:
@@ -454,5 +457,5 @@ class ListenerProtocol(OctetCountedReceiver):
             unfinished=self.unfinished,
         )
 
-    def _handle(self) -> Any:
-        return cast(Any, self.transport).getHandle()
+    def _handle(self) -> SSL.Connection:
+        return self.transport.getHandle()

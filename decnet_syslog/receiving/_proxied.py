@@ -18,16 +18,23 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IReactorTime,
+    ITCPTransport,
+    ITransport,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, providedBy
 
+from ..transports import RefusingFactory
 from ..wire import ProxyError, ProxyHeader, parseProxyHeader
 from ._connectionlimits import ConnectionLimit, showAddress
 
@@ -60,6 +67,7 @@ class _Proxied(ProtocolWrapper):
     """One connection: a header, then the octets of the worker that it names."""
 
     factory: ProxiedFactory
+    transport: ITCPTransport
     _log = Logger()
 
     def __init__(self, factory: ProxiedFactory) -> None:
@@ -74,7 +82,7 @@ class _Proxied(ProtocolWrapper):
         """The prefix before the wrapped protocol is known."""
         return "PROXY"
 
-    def makeConnection(self, transport: Any) -> None:
+    def makeConnection(self, transport: ITransport) -> None:
         """Wait for the header."""
         directlyProvides(self, providedBy(transport))
         Protocol.makeConnection(self, transport)
@@ -91,11 +99,10 @@ class _Proxied(ProtocolWrapper):
             self.cut()
 
     def _refuse(self, reason: str) -> None:
-        transport: Any = self.transport
         self._log.warn(
             "refused {address}: {reason}",
             event="refused",
-            address=showAddress(transport.getPeer()),
+            address=showAddress(self.transport.getPeer()),
             reason=reason,
         )
         self.cut()
@@ -103,8 +110,7 @@ class _Proxied(ProtocolWrapper):
     def cut(self) -> None:
         """End it at once."""
         self._over()
-        transport: Any = self.transport
-        transport.abortConnection()
+        self.transport.abortConnection()
 
     def _over(self) -> None:
         """The header was read, or the connection is over."""
@@ -154,9 +160,7 @@ class _Proxied(ProtocolWrapper):
 
     def getPeer(self) -> IAddress:
         """The address of the peer that connected to the balancer."""
-        transport: Any = self.transport
-        peer: IAddress = self._peer or transport.getPeer()
-        return peer
+        return self._peer or self.transport.getPeer()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Pass the loss on to the wrapped protocol, if there is one."""
@@ -183,7 +187,7 @@ def _address(host: str, port: int) -> IAddress:
     return address
 
 
-class ProxiedFactory(WrappingFactory[_Proxied]):
+class ProxiedFactory(RefusingFactory[_Proxied]):
     """
     Accepts connections from balancers only, and reads their headers.
 
@@ -203,7 +207,7 @@ class ProxiedFactory(WrappingFactory[_Proxied]):
         """
         @param networks: the networks of the balancers.
         """
-        super().__init__(limit)  # type: ignore[no-untyped-call]
+        super().__init__(limit)
         self.limit = limit
         self.clock = clock
         self.waiting: set[_Proxied] = set()
@@ -220,8 +224,12 @@ class ProxiedFactory(WrappingFactory[_Proxied]):
             number = number.ipv4_mapped
         return any(number in network for network in self._networks)
 
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        """Make a protocol, unless the peer is no balancer or a limit is reached."""
+    def wrap(self, addr: IAddress | None) -> _Proxied:
+        """Make a protocol that reads the header first."""
+        return _Proxied(self)
+
+    def accepts(self, addr: IAddress | None) -> bool:
+        """Whether the peer is a balancer, and no limit is reached."""
         open_ = len(self.waiting) + len(self.limit.protocols)
         if not self.trusts(addr):
             event, reason = "refused", "it is not a balancer named by --proxy-protocol"
@@ -229,14 +237,14 @@ class ProxiedFactory(WrappingFactory[_Proxied]):
             event = "limit"
             reason = f"{self.limit.limits.connections} connections are open"
         else:
-            return _Proxied(self)
+            return True
         self._log.warn(
             "refused {address}: {reason}",
             event=event,
             address=showAddress(addr) if addr is not None else "",
             reason=reason,
         )
-        return None
+        return False
 
     def stop(self) -> None:
         """Close the connections that wait for a header."""

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
+from ..boundaries import Reactor
 from ..wire import ACK, BYE, MARK, ControlLine
 from ._connection import IClock, ISender, ListenerProtocolError
 
@@ -86,7 +87,7 @@ class Session:
     _log = Logger()
 
     def __init__(
-        self, reactor: Any, thread: IFilesThread, wire: IWire, inReactor: Any = None
+        self, reactor: Reactor, thread: IFilesThread, wire: IWire, inReactor: Any = None
     ) -> None:
         """
         @param inReactor: makes a call in the reactor's thread.

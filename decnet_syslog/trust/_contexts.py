@@ -41,6 +41,7 @@ from twisted.internet.ssl import (
 )
 from zope.interface import implementer
 
+from ..transports import ITLSConnection
 from ._alpn import DELIVERY_PROTOCOLS
 from ._bundles import Bundle
 from ._gathering import GatheringConnection
@@ -178,7 +179,7 @@ class ListenerContext:
 RefuseChain: TypeAlias = Callable[[Sequence[x509.Certificate]], Objection | None]
 
 
-def chainOf(transport: Any) -> list[x509.Certificate]:
+def chainOf(transport: ITLSConnection) -> list[x509.Certificate]:
     """
     The chain that verified a peer: its own certificate, its issuer, ..., one of our CAs.
 

@@ -10,11 +10,18 @@ uses a renewed certificate or a new address.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IAddress,
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+)
 from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ..boundaries import Foreign
 
 __all__ = ["EndpointConnector"]
 
@@ -25,7 +32,9 @@ class EndpointConnector:
     """
 
     def __init__(
-        self, endpoint: Callable[[], IStreamClientEndpoint], factory: Any
+        self,
+        endpoint: Callable[[], IStreamClientEndpoint],
+        factory: Foreign,
     ) -> None:
         """
         @param endpoint: makes the endpoint for one connection.
@@ -34,14 +43,12 @@ class EndpointConnector:
         """
         self._endpoint = endpoint
         self._factory = factory
-        self._connecting: Deferred[Any] | None = None
+        self._connecting: Deferred[IProtocol] | None = None
 
     def connect(self) -> None:
         """Start one attempt."""
         try:
-            self._connecting = self._endpoint().connect(
-                cast(Any, _Once(self._factory, self))
-            )
+            self._connecting = self._endpoint().connect(_Once(self._factory, self))
         except Exception:
             self._failed(Failure())
             return
@@ -60,12 +67,13 @@ class EndpointConnector:
         self._factory.clientConnectionFailed(self, failure)
 
 
+@implementer(IProtocolFactory)
 class _Once:
     """Adapts the factory to an endpoint: reports the end of the protocol to it."""
 
     noisy = False
 
-    def __init__(self, factory: Any, connector: EndpointConnector) -> None:
+    def __init__(self, factory: Foreign, connector: EndpointConnector) -> None:
         self._factory = factory
         self._connector = connector
 
@@ -75,7 +83,7 @@ class _Once:
     def doStop(self) -> None:
         """Nothing to stop."""
 
-    def buildProtocol(self, addr: Any) -> Any:
+    def buildProtocol(self, addr: IAddress) -> Foreign:
         """The factory's protocol, with its end reported to the factory."""
         protocol = self._factory.buildProtocol(addr)
         if protocol is None:

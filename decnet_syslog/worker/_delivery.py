@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from twisted.logger import Logger
 
+from ..boundaries import Reactor
 from ..files import FollowedFiles
 from ..sending import AckedSender, Counts, ISender, PlainSender, Session
 from ._filesthread import FilesThread
@@ -22,7 +22,7 @@ class Delivery:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Reactor,
         thread: FilesThread,
         files: FollowedFiles,
         counts: Counts,

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator
-from typing import Any, cast
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
     IHandshakeListener,
+    IProtocol,
     IReactorTime,
     IStreamClientEndpoint,
 )
@@ -29,6 +29,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..sending import SETTLE_S
+from ..transports import ITLSConnection
 from ..trust import DELIVERY_PROTOCOLS
 from ..wire import BYE, HELLO, ControlLine, OctetCountedReceiver
 from ._endings import textOf
@@ -55,6 +56,8 @@ class _Probe(OctetCountedReceiver):
     the extension, the master has accepted us if it leaves the connection open for a moment.
     """
 
+    transport: ITLSConnection
+
     def __init__(self, clock: IReactorTime, done: Deferred[str | None]) -> None:
         """
         @param done: fires with C{None} if the master is back, or with the reason why not.
@@ -65,8 +68,7 @@ class _Probe(OctetCountedReceiver):
 
     def handshakeCompleted(self) -> None:
         """TLS accepted the master's certificate."""
-        transport: Any = self.transport
-        self.control = transport.negotiatedProtocol in DELIVERY_PROTOCOLS
+        self.control = self.transport.negotiatedProtocol in DELIVERY_PROTOCOLS
         if not self.control:
             self._settling = self._clock.callLater(SETTLE_S, self._isBack)
 
@@ -86,7 +88,7 @@ class _Probe(OctetCountedReceiver):
         self._end(None)
 
     def _end(self, why: str | None) -> None:
-        cast(Any, self.transport).loseConnection()
+        self.transport.loseConnection()
         self._fire(why)
 
     def connectionLost(self, reason: Failure = Failure(Exception("closed"))) -> None:  # noqa: B008
@@ -102,7 +104,7 @@ class _Probe(OctetCountedReceiver):
 
     def cut(self) -> None:
         """The test took too long."""
-        cast(Any, self.transport).abortConnection()
+        self.transport.abortConnection()
 
     def _fire(self, why: str | None) -> None:
         done, self._done = self._done, None
@@ -170,7 +172,7 @@ class Failback:
         done.addBoth(lambda _: None if self._stopped else self.start())
 
     @inlineCallbacks
-    def _seek(self) -> Generator[Deferred[Any], Any, None]:
+    def _seek(self) -> Generator[Deferred[str | None], str | None, None]:
         connection = self._factory.connection
         if connection is None or not connection.isAccepted:
             return
@@ -215,7 +217,7 @@ class Failback:
 
         return done.addCallback(over)
 
-    def _late(self, connecting: Deferred[Any], probe: _Probe) -> None:
+    def _late(self, connecting: Deferred[IProtocol], probe: _Probe) -> None:
         connecting.cancel()
         if probe.transport is not None:
             probe.cut()

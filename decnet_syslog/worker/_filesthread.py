@@ -21,6 +21,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..boundaries import Reactor
+
 __all__ = ["FilesThread"]
 
 
@@ -78,7 +80,7 @@ class FilesThread:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self._queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         # The reactor's timers of delayed calls; only the reactor's thread uses them.

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ReconnectingClientFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..boundaries import Foreign
 from ..sending import Session
 from ..trust import MASTER_KIND, showText
 from ..wire import ControlLine
@@ -46,13 +46,13 @@ class ForwarderFactory(ReconnectingClientFactory):
     @ivar why: why there is no connection: the reason of the last end.
     """
 
-    protocol: Any = ForwarderProtocol
+    protocol: Foreign = ForwarderProtocol
     noisy = False
     # Set both: ReconnectingClientFactory copies one to the other in its class body.
-    initialDelay: Any = DELAY_MIN_S
-    delay: Any = DELAY_MIN_S
-    maxDelay: Any = DELAY_MAX_S
-    clock: Any
+    initialDelay: Foreign = DELAY_MIN_S
+    delay: Foreign = DELAY_MIN_S
+    maxDelay: Foreign = DELAY_MAX_S
+    clock: Foreign
     _log = Logger()
 
     def __init__(
@@ -86,7 +86,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         self._superseded = False
         self._whenLost: list[Callable[[], None]] = []
 
-    def buildProtocol(self, addr: IAddress | None) -> Any:
+    def buildProtocol(self, addr: IAddress | None) -> Foreign:
         """A protocol, unless the forwarder is stopping."""
         if not self.continueTrying:
             return None
@@ -176,7 +176,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         """Call once, when the connection is gone."""
         self._whenLost.append(call)
 
-    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
+    def clientConnectionFailed(self, connector: Foreign, reason: Failure) -> None:
         """The connection could not be made: no answer, or no route."""
         self.ends[failureOf(reason)] += 1
         self.why = textOf(reason)
@@ -188,7 +188,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         )
         super().clientConnectionFailed(connector, reason)  # type: ignore[no-untyped-call]
 
-    def retry(self, connector: Any = None) -> None:
+    def retry(self, connector: Foreign = None) -> None:
         """
         Connect again, when and where L{MasterSelector} decides.
 

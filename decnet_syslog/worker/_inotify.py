@@ -30,6 +30,8 @@ try:
 except ImportError:  # not Linux
     INotify = None  # type: ignore[assignment,misc]
 
+from ..boundaries import Reactor
+
 __all__ = ["DirectoryWatch"]
 
 
@@ -39,7 +41,7 @@ class DirectoryWatch:
     """
 
     def __init__(
-        self, reactor: Any, directories: Iterable[str], changed: Callable[[], None]
+        self, reactor: Reactor, directories: Iterable[str], changed: Callable[[], None]
     ) -> None:
         self._reactor = reactor
         self._directories = [FilePath(directory) for directory in sorted(directories)]

@@ -7,12 +7,12 @@ The files thread does one look at a time, so a slow disk delays the next look.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
+from ..boundaries import Reactor
 from ..files import FollowedFiles
 from ._filesthread import FilesThread
 from ._inotify import DirectoryWatch
@@ -34,7 +34,7 @@ class FileLooks:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Reactor,
         thread: FilesThread,
         files: FollowedFiles,
         directories: Iterable[str],

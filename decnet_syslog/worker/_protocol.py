@@ -11,7 +11,7 @@ import fcntl
 import struct
 import termios
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import (
     IDelayedCall,
@@ -22,7 +22,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..boundaries import Reactor
 from ..sending import Session
+from ..transports import ITLSConnection
 from ..trust import DELIVERY_PROTOCOLS, LAG_PROTOCOL, STATE_PROTOCOLS, toldByCode
 from ..wire import (
     BYE,
@@ -48,7 +50,7 @@ CLOSE_S = 3.0
 WATCH_S = 5.0
 
 
-def kernelUnsent(reactor: Any, transport: Any) -> int:
+def kernelUnsent(reactor: Reactor, transport: ITLSConnection) -> int:
     """
     Octets that the peer's TCP has not acknowledged, including those still in user space.
 
@@ -78,6 +80,7 @@ class ForwarderProtocol(OctetCountedReceiver):
 
     _log = Logger()
     factory: ForwarderFactory
+    transport: ITLSConnection
 
     def __init__(self) -> None:
         self.session: Session | None = None
@@ -108,11 +111,11 @@ class ForwarderProtocol(OctetCountedReceiver):
 
     def _abort(self) -> None:
         self.refuse()
-        cast(Any, self.transport).abortConnection()
+        self.transport.abortConnection()
 
     def handshakeCompleted(self) -> None:
         """TLS accepted the master's certificate: choose the sender by the negotiated protocol."""
-        transport = cast(Any, self.transport)
+        transport = self.transport
         self._setTimer(WATCH_S, self._watch)
         self.control = transport.negotiatedProtocol in DELIVERY_PROTOCOLS
         self._tells = transport.negotiatedProtocol in STATE_PROTOCOLS
@@ -165,11 +168,11 @@ class ForwarderProtocol(OctetCountedReceiver):
     def haltReading(self) -> None:
         """Stop decoding: the sender has enough unread lines."""
         self.halt()
-        cast(Any, self.transport).pauseProducing()
+        self.transport.pauseProducing()
 
     def resumeReading(self) -> None:
         """Decode again."""
-        cast(Any, self.transport).resumeProducing()
+        self.transport.resumeProducing()
         self.proceed()
 
     def unsent(self) -> int:
@@ -228,7 +231,7 @@ class ForwarderProtocol(OctetCountedReceiver):
     def writeOctets(self, octets: bytes) -> None:
         """Write, unless the connection is closing."""
         if not self._closing:
-            cast(Any, self.transport).write(octets)
+            self.transport.write(octets)
 
     def accepted(self) -> None:
         """The master accepted us: the next failure begins a new series of delays."""
@@ -247,7 +250,7 @@ class ForwarderProtocol(OctetCountedReceiver):
             return
         self._closing = True
         self.refuse()
-        transport = cast(Any, self.transport)
+        transport = self.transport
         if self.control:
             self.sendControl(bye)
         if self.session is not None:

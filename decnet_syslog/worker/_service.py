@@ -22,6 +22,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.logger import Logger
 
+from ..boundaries import Reactor
 from ..files import FollowedFiles
 from ..sending import Counts, Session
 from ..signals import ServiceSignals
@@ -69,7 +70,7 @@ class ForwarderService(Service):
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Reactor,
         context: Callable[[], IOpenSSLClientConnectionCreator],
         refusal: Callable[[], str | None],
         masters: MasterSelector,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from typing import Any, cast
 
 from twisted.logger import Logger
 
@@ -132,9 +131,7 @@ class ForwarderStatus:
         ]
         connection = self._forwarder.components.factory.connection
         if connection is not None and connection.session is not None:
-            theirs = (
-                cast(Any, connection.transport).getPeerCertificate().to_cryptography()
-            )
+            theirs = connection.transport.getPeerCertificate().to_cryptography()
             self._masterEnds = theirs.not_valid_after_utc.timestamp()
         if self._masterEnds is not None:
             found.append({"role": "master", "name": "", "expires": self._masterEnds})

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from twisted.application.service import IService
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 
+from ..boundaries import Reactor
 from ..clock import useMonotonicClock
 from ..configuration import Reread
 from ..errors import UserError
@@ -50,7 +50,7 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor as reactorModule
 
-    reactor: Any = reactorModule
+    reactor: Reactor = reactorModule
     useMonotonicClock(reactor)
     offer = options["delivery"] != "plain"
     try:

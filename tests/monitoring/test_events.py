@@ -304,6 +304,7 @@ class SiteTests(SynchronousTestCase):
         Send a request on a connection of its own. Returns the status and the body.
         """
         protocol = self.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 9))
+        assert protocol is not None
         transport = StringTransport()
         protocol.makeConnection(transport)
         protocol.dataReceived(

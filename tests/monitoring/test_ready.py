@@ -40,6 +40,7 @@ class ReadyTests(SynchronousTestCase):
     def begin(self, method: str = "GET") -> tuple[Any, StringTransport]:
         """Begin a request on a connection of its own."""
         protocol = self.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 9))
+        assert protocol is not None
         transport = StringTransport()
         protocol.makeConnection(transport)
         protocol.dataReceived(

@@ -197,7 +197,7 @@ class DoorTestCase(SynchronousTestCase):
 
     def connect(self, address: IAddress = BALANCER) -> tuple[Any, Transport]:
         protocol = self.door.buildProtocol(address)
-        self.assertIsNot(protocol, None)
+        assert protocol is not None
         transport = Transport(peerAddress=address)
         protocol.makeConnection(transport)
         return protocol, transport
