@@ -104,7 +104,7 @@ class TailTestCase(SynchronousTestCase):
             rotated=self.rotated,
             isWritten=self.isWritten or isOpenForWriting,
         )
-        self.files.connect(self.authority, resend=True, isHistoryKept=True)
+        self.files.journal.connect(self.authority, resend=True, isHistoryKept=True)
 
     def stop(self) -> None:
         """Die without saving anything."""

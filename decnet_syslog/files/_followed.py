@@ -1,11 +1,7 @@
 """
-All log files of a forwarder: several paths and patterns, and the journal that receives them.
+All log files of a forwarder: several paths and patterns.
 
-What must be true: a position belongs to one journal. L{FollowedFiles.connect} selects the
-positions of the connected journal; the positions in other journals are stored next to them.
-
-This module is long because it is the facade of the package: the session of a connection, the
-service and the status page use one object for all files.
+This is the object that the service, the status page and the session of a connection use.
 """
 
 from __future__ import annotations
@@ -16,21 +12,21 @@ from pathlib import Path
 
 from ._background import Background
 from ._closes import CloseEvents
-from ._contents import AcknowledgedPosition, Content, ContentKey
+from ._connected import ConnectedJournal, openedOf
 from ._directories import DirectoryCache, Siblings
 from ._follower import FileFollower
-from ._journals import PLAIN, JournalPositions
+from ._journals import JournalPositions
 from ._kept import KeptFiles
 from ._open import OpenContent
 from ._owners import FileOwners
 from ._paths import FollowedPaths
-from ._store import Authority, JournalSeen, StateStore
+from ._store import StateStore
 from ._surroundings import Surroundings
 from ._troubles import Troubles
 from ._unsaved import UnsavedRecords
 from ._writers import isOpenForWriting
 
-__all__ = ["FILES_MAX", "PLAIN", "FollowedFiles"]
+__all__ = ["FILES_MAX", "FollowedFiles"]
 
 # How often the patterns are expanded, in seconds.
 EXPAND_S = 0.5
@@ -46,6 +42,7 @@ class FollowedFiles:
     All log files of a forwarder. Used by one thread at a time.
 
     @ivar store: the state database.
+    @ivar journal: the journal that receives the files.
     """
 
     def __init__(
@@ -69,7 +66,7 @@ class FollowedFiles:
         kept = KeptFiles(Path(f"{store.path}.held"))
         kept.sweep(store.finished())
         self.store = store
-        self._journal = JournalPositions(store)
+        self._positions = JournalPositions(store)
         self._clock = clock
         self._messageOctetsMax = messageOctetsMax
         self._masterOctetsMax: int | None = None
@@ -77,10 +74,12 @@ class FollowedFiles:
         self._cache = DirectoryCache(clock)
         self._siblings = Siblings(self._cache, rotated, clock)
         self._followers: dict[str, FileFollower] = {}
+        self.journal = ConnectedJournal(
+            store, self._positions, self._followers, self.save
+        )
         self._expandedAt: float | None = None
         self._changed: list[Callable[[], None]] = []
         self._troubles = Troubles(events)
-        self._lacks: Callable[[Content], bool] = lambda content: False
         self._owners = FileOwners(self._followers, store)
         self._paths = FollowedPaths(
             patterns,
@@ -95,7 +94,7 @@ class FollowedFiles:
         )
         self._closes = CloseEvents(clock, isWritten)
         self._background = Background(self._followers, self._troubles)
-        self._unsaved = UnsavedRecords(self._journal, store.forget, kept.release)
+        self._unsaved = UnsavedRecords(self._positions, store.forget, kept.release)
         self._around = Surroundings(
             store,
             self._siblings,
@@ -105,15 +104,15 @@ class FollowedFiles:
             lambda: self.messageOctetsMax,
             lagOctetsMax,
             self._owners.ownerOf,
-            self._positionOf,
+            self.journal.positionOf,
             self._owners.noteObject,
             lambda path: path in self._followers,
             self._owners.isLivePath,
             self._owners.isReadElsewhere,
             self._owners.isOthers,
             self._troubles.tellOnce,
-            lambda follower: follower.offer(self._lacks),
-            self._saveOne,
+            self.journal.offer,
+            self.journal.saveOne,
             self._unsaved,
             self._paths.claims,
             self._paths.addLive,
@@ -126,7 +125,7 @@ class FollowedFiles:
     @property
     def opened(self) -> list[OpenContent]:
         """The unfinished contents of all paths, the oldest of each path first."""
-        return [one for f in self._followers.values() for one in f.opened]
+        return openedOf(self._followers)
 
     @property
     def troubles(self) -> dict[str, str]:
@@ -167,111 +166,6 @@ class FollowedFiles:
         for call in self._changed:
             call()
 
-    # Journals
-
-    @property
-    def hasJournal(self) -> bool:
-        """Whether the receiver that was connected last has a journal."""
-        return self._journal.authority[0] != PLAIN
-
-    def isMet(self, authority: Authority) -> bool:
-        """Whether positions in a journal are on record."""
-        return self.store.isMet(authority)
-
-    def markOf(self, journal: str) -> JournalSeen | None:
-        """The newest mark of a journal, after saving it and the positions that it covers."""
-        self.save()
-        return self.store.seen(journal)
-
-    def connect(
-        self,
-        authority: Authority,
-        *,
-        resend: bool,
-        isHistoryKept: bool,
-        mark: JournalSeen | None = None,
-    ) -> None:
-        """
-        Make a journal the connected one: its positions count from now on.
-
-        @param resend: whether the journal gets octets that another journal has acknowledged. If
-            not, it continues where that one is.
-        @param isHistoryKept: whether the journal is known to hold every octet that it has
-            acknowledged. If not, every octet on disk is offered to it again.
-        @param mark: its newest mark, if it has marks. At the first connection with a journal,
-            L{meet} saves the mark, after the journal was compared with the files.
-        """
-        self.save()
-        lacks = self._journal.connect(
-            authority, resend=resend, isHistoryKept=isHistoryKept, mark=mark
-        )
-        for one in self.opened:
-            one.resume(self._positionOf(one.content) or _unknown(one.content))
-        self._lacks = lacks
-        for follower in self._followers.values():
-            follower.offer(lacks)
-
-    def meet(self, authority: Authority, mark: JournalSeen | None) -> None:
-        """Count a journal as known, after its contents were compared with the files."""
-        self.save()
-        self.store.meet(authority, mark)
-
-    def remember(self, mark: JournalSeen) -> None:
-        """Note a newer mark of the connected journal; it is saved with the next position."""
-        self._journal.remember(mark)
-
-    def rememberedOf(self, one: OpenContent) -> AcknowledgedPosition | None:
-        """The position that the connected journal had acknowledged before this connection."""
-        return self._journal.remembered.get(one.key)
-
-    def aliases(self) -> dict[ContentKey, ContentKey]:
-        """Map the connected journal's names of contents to their keys here."""
-        found = {(p.stream, p.generation): k for k, p in self._journal.of.items()}
-        for one in self.opened:
-            found[one.acknowledged.stream, one.acknowledged.generation] = one.key
-        return found
-
-    def adopt(self, positions: dict[OpenContent, AcknowledgedPosition]) -> None:
-        """Take over the connected journal's names and positions of contents."""
-        for one, position in positions.items():
-            one.resume(position)
-        found = {one.key: position for one, position in positions.items()}
-        try:
-            self._journal.write([one.content for one in positions], found)
-        except sqlite3.DatabaseError:
-            if self._journal.renames(found):
-                raise
-            # The disk is full. The journal has the positions; they are saved later.
-            self._journal.of.update(found)
-            for one in positions:
-                one.dirty = True
-
-    def past(self) -> list[OpenContent]:
-        """
-        If the state was lost: the rotated files from before the first look.
-
-        A journal may hold a part of their octets. They are only for comparison; the caller
-        must L{OpenContent.close} each.
-        """
-        if not self.store.isFresh:
-            return []
-        return [one for f in self._followers.values() for one in f.openPast()]
-
-    def proceed(self, one: OpenContent, position: AcknowledgedPosition) -> None:
-        """Ship the rest of a L{past} content to the connected journal, which has a part."""
-        content = one.content
-        content.origin = 0
-        self._journal.write([content], {content.key: position})
-        if position.offset < content.seen:
-            self._followers[content.name].readAgain(content)
-
-    def _positionOf(self, content: Content) -> AcknowledgedPosition | None:
-        return self._journal.of.get(content.key)
-
-    def _saveOne(self, one: OpenContent) -> None:
-        one.settle()
-        self._journal.write([one.content], {one.key: one.acknowledged})
-
     def save(self) -> None:
         """Write every record and position that has moved."""
         self._unsaved.flush()
@@ -282,7 +176,7 @@ class FollowedFiles:
             if one.file is not None and not one.hasChanged:
                 # A power cut must not leave a record of octets that it destroyed.
                 one.file.sync(one.size)
-        self._journal.write(
+        self._positions.write(
             [one.content for one in dirty],
             {
                 one.key: one.acknowledged
@@ -343,10 +237,3 @@ class FollowedFiles:
         for follower in self._followers.values():
             follower.close()
         self._closes.close()
-
-
-def _unknown(content: Content) -> AcknowledgedPosition:
-    """The position of a content in a journal that does not know it."""
-    return AcknowledgedPosition(
-        content.stream, content.generation, content.origin, content.origin
-    )

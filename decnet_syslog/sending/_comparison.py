@@ -62,7 +62,7 @@ class Comparison:
 
     def connected(self) -> None:
         """The journal is known: its positions count from now on."""
-        self._aliases = self._files.aliases()
+        self._aliases = self._files.journal.aliases()
 
     # RESUME
 
@@ -74,7 +74,7 @@ class Comparison:
         assert line is not None
         told = (line.offset, line.base, line.crc)
         own = content.acknowledged
-        before = self._files.rememberedOf(content)
+        before = self._files.journal.rememberedOf(content)
         if before is not None and line.offset < before.offset:
             if self._isForgotten(stream, before):
                 return False
@@ -110,7 +110,7 @@ class Comparison:
         """Compare the journal's checksum with that of our octets."""
         line, content = stream.resume, stream.content
         assert line is not None
-        before = self._files.rememberedOf(content)
+        before = self._files.journal.rememberedOf(content)
         if before is not None and self._isForgotten(stream, before):
             return Happening.DISAGREED
         own = content.acknowledged
@@ -203,7 +203,7 @@ class Comparison:
                 self._aliases[there] = content.key
                 found[content] = position
         if found:
-            self._files.adopt(found)
+            self._files.journal.adopt(found)
         for stream in self._streams.of.values():
             if stream.state is State.IDENTIFYING:
                 stream.happened(Happening.NAMED)
@@ -245,7 +245,7 @@ class Comparison:
         because they were being sent, and send the younger rotated files of the same paths.
         """
         held: set[str] = set()
-        for content in self._files.past():
+        for content in self._files.journal.past():
             try:
                 match = yield from identify(content, self._candidates(content, set()))
             except OSError:
@@ -256,9 +256,9 @@ class Comparison:
             if match is not None:
                 held.add(content.name)
                 self._aliases[match.stream, match.generation] = content.key
-                self._files.proceed(content, _positionOf(match))
+                self._files.journal.proceed(content, _positionOf(match))
             elif content.name in held:
-                self._files.proceed(content, AcknowledgedPosition(*content.key))
+                self._files.journal.proceed(content, AcknowledgedPosition(*content.key))
 
 
 def _positionOf(known: KNOWN) -> AcknowledgedPosition:

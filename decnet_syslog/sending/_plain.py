@@ -77,8 +77,8 @@ class PlainSender:
         own position.
         """
         authority = (PLAIN, "")
-        self._files.connect(authority, resend=False, isHistoryKept=True)
-        self._files.meet(authority, None)
+        self._files.journal.connect(authority, resend=False, isHistoryKept=True)
+        self._files.journal.meet(authority, None)
         self._settling = self._clock.callLater(SETTLE_S, self._settled)
 
     def _settled(self) -> None:

@@ -113,7 +113,7 @@ class JournalRecognition:
         self.authority = (line.journal, self._worker)
         if isinstance(line, HELLO2):
             self._mark = (line.number, line.token)
-            self._seen = self._files.markOf(line.journal)
+            self._seen = self._files.journal.markOf(line.journal)
         self.phase = Phase.COMPARING
         if self._seen is None:
             self._connect(False)
@@ -137,8 +137,8 @@ class JournalRecognition:
 
     def _connect(self, isHistoryKept: bool) -> None:
         """The journal is known: its positions count from now on."""
-        isMet = self._files.isMet(self.authority)
-        self._files.connect(
+        isMet = self._files.journal.isMet(self.authority)
+        self._files.journal.connect(
             self.authority,
             resend=self._resend,
             isHistoryKept=isHistoryKept,
@@ -156,7 +156,7 @@ class JournalRecognition:
             raise ListenerProtocolError("MARK")
         self._mark = mark
         if self.phase is Phase.READY:
-            self._files.remember(mark)
+            self._files.journal.remember(mark)
 
     # LIST
 
@@ -196,6 +196,6 @@ class JournalRecognition:
         if self.phase is Phase.LISTING:
             yield from self._comparison.identifyPast()
             # Every content has its stream, so a later connection need not ask.
-            self._files.meet(self.authority, self._mark)
+            self._files.journal.meet(self.authority, self._mark)
             self.phase = Phase.READY
         self._pumpSoon()

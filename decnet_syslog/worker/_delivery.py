@@ -80,7 +80,7 @@ class Delivery:
         if connection.control:
             self._log.info("connected to the master with acknowledged delivery")
             return
-        if self._delivery == "auto" and self._files.hasJournal:
+        if self._delivery == "auto" and self._files.journal.isPresent:
             self._log.warn(
                 "the master acknowledged before but does not now: a crash of the receiver can"
                 " lose lines. To wait for a master that acknowledges, set --delivery=acked"

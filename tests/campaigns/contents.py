@@ -174,11 +174,11 @@ class FilesHistory:
         """HELLO: the acknowledgements of a journal count if it still has the lines."""
         ledger = self.ledger
         authority = (ledger.name * 32, "worker")
-        isMet = self.files.isMet(authority)
-        self.files.connect(
+        isMet = self.files.journal.isMet(authority)
+        self.files.journal.connect(
             authority,
             resend=True,
-            isHistoryKept=ledger.holds(self.files.markOf(authority[0])),
+            isHistoryKept=ledger.holds(self.files.journal.markOf(authority[0])),
             mark=ledger.mark,
         )
         if not isMet:
@@ -188,7 +188,7 @@ class FilesHistory:
                 if other is not ledger:
                     ledger.elsewhere = Counter(other.lines)
                     ledger.gapOctetsElsewhere = other.gapOctets
-            self.files.meet(authority, ledger.mark)
+            self.files.journal.meet(authority, ledger.mark)
         self.met.clear()
 
     def halt(self, save: bool) -> None:
@@ -247,8 +247,8 @@ class FilesHistory:
                 self.diverge(one)
                 return False
         # MARK also precedes RESUME if it has advanced.
-        self.files.remember(self.ledger.mark)
-        self.files.adopt(
+        self.files.journal.remember(self.ledger.mark)
+        self.files.journal.adopt(
             {one: AcknowledgedPosition(*key, held.offset, held.base, held.crc)}
         )
         one.invariants()
@@ -262,7 +262,7 @@ class FilesHistory:
         self.events["diverged"] += 1
         self.serial += 1
         origin = one.content.origin
-        self.files.adopt(
+        self.files.journal.adopt(
             {one: AcknowledgedPosition(f"{self.serial:032x}", 0, origin, origin)}
         )
 
@@ -302,7 +302,7 @@ class FilesHistory:
             self.ledger.lines.update(chunk.octets.splitlines(True))
         if acknowledge:
             # MARK precedes ACK.
-            self.files.remember(self.ledger.mark)
+            self.files.journal.remember(self.ledger.mark)
             one.acknowledge(held.offset, held.base, held.crc)
         one.invariants()
 

@@ -90,7 +90,7 @@ class ConversationTestCase(AckedTestCase):
             there = content.acknowledged
             alias = (there.stream, there.generation)
             if alias in [one[:2] for one in self.opened()]:
-                there = self.files.rememberedOf(content) or there
+                there = self.files.journal.rememberedOf(content) or there
                 self.tell(
                     self.sender, RESUME(*alias, there.offset, there.base, there.crc)
                 )

@@ -604,7 +604,7 @@ class HeldTests(Base):
         self.files.poll()
         i = self.files.opened[0]
         m = i.acknowledged
-        self.files.adopt(
+        self.files.journal.adopt(
             {i: AcknowledgedPosition("f" * 32, 7, m.offset, m.base, m.crc)}
         )
         self.restart()
@@ -626,7 +626,7 @@ class HeldTests(Base):
         self.now += 1
         self.files.poll()
         i = self.files.opened[0]
-        self.files.connect(("new", "worker"), resend=True, isHistoryKept=False)
+        self.files.journal.connect(("new", "worker"), resend=True, isHistoryKept=False)
         out = b""
         while (p := i.read(256)) is not None:
             out += getattr(p, "octets", b"<gap>")
