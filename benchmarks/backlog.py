@@ -131,7 +131,7 @@ _MEASURES: dict[str, tuple[Callable[[dict[str, Any]], float], str]] = {
 
 
 def ofSide(runs: list[dict[str, Any]], side: str) -> list[dict[str, Any]]:
-    """The runs of one side."""
+    """The runs of a side."""
     return [run for run in runs if run["side"] == side]
 
 

@@ -149,7 +149,7 @@ _MEASURES = {
 
 
 def ofSide(runs: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    """The runs of one side."""
+    """The runs of a side."""
     return [run for run in runs if run["side"] == name]
 
 

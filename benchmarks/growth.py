@@ -152,7 +152,7 @@ def _linear(runs: list[dict[str, Any]]) -> str:
 
 
 def describe(results: dict[str, Any]) -> str:
-    """The table of one series. A line fitted to the points follows that of the lengths."""
+    """The table of a series. A line fitted to the points follows that of the lengths."""
     series, runs = results["series"], results["runs"]
     text = _table(series, runs)
     return text if series != "length" else f"{text}\n\n{_linear(runs)}"

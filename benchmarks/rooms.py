@@ -33,7 +33,7 @@ __all__ = ["Sizes", "describe", "main"]
 
 PACKAGE = Path(decnet_syslog.__file__).parent
 
-# When the packages began to be divided into rooms of one concept each.
+# The last commit before the packages were divided into rooms with one concept each.
 BEFORE = "b7f0a04"
 
 # What one line passed there, counted as below.

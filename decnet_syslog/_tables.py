@@ -1,4 +1,4 @@
-"""The tables of an SQLite database: those of its properties on which statements depend."""
+"""The tables of an SQLite database: the properties on which statements depend."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """
 Names for values whose types other programs and libraries decide.
 
-mypy checks nothing of them. Each name says who decides, so that a reader knows what to distrust.
+mypy cannot check them. Each name tells a reader which program decides the type.
 """
 
 from __future__ import annotations

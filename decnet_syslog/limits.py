@@ -71,18 +71,18 @@ class Limits:
     # Octets of unfinished frames: 64 of the longest at once.
     unfinished: int = 64 * 1024 * 1024
 
-    # Octets per second of one worker, on all its connections; 0: no limit.
+    # Octets per second of a worker, on all its connections; 0: no limit.
     rate: int = 0
 
     # Octets in memory that are received and not committed: enough for two commits on a fast
     # disk. A receive of 64 KiB from each of a hundred workers fits five times.
     pending: int = 32 * 1024 * 1024
 
-    # Pending octets of one worker, on all its connections. Four workers would have to flood to
+    # Pending octets of a worker, on all its connections. Four workers would have to flood to
     # fill the whole.
     pendingPerWorker: int = 8 * 1024 * 1024
 
-    # Pending octets of one connection: one or two megabytes that are being committed, and the
+    # Pending octets of a connection: one or two megabytes that are being committed, and the
     # same amount that arrives meanwhile.
     pendingPerConnection: int = 4 * 1024 * 1024
 
@@ -90,11 +90,11 @@ class Limits:
     # size, the listener accepts nothing more, and the backlog stays on the workers' disks.
     journal: int = 1024 * 1024 * 1024
 
-    # Open files of one connection. Each costs an entry in memory and a grant. A forwarder has
+    # Open files of a connection. Each costs an entry in memory and a grant. A forwarder has
     # at most 1024 logs, and rotated files that are not delivered yet.
     filesPerConnection: int = 2048
 
-    # Files of one worker whose positions are kept. The worker chooses the ids, so without a
+    # Files of a worker whose positions are kept. The worker chooses the ids, so without a
     # bound a compromised worker could fill the disk with rows. Beyond the limit the journal
     # forgets the files that advanced longest ago.
     filesPerWorker: int = 4096

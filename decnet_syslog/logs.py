@@ -104,7 +104,7 @@ class Summing:
             self._write(event)
             return
         about = (words, str(event.get("worker")), _host(event.get("address")))
-        # Hidden lines of one host do not count for all: its flood must hide no other host.
+        # Hidden lines of a host do not count for all: its flood must hide no other host.
         if self._shows(about, ALIKE_MAX, event) and self._shows(
             (words,), ALIKE_OF_ALL_MAX, event
         ):

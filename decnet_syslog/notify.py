@@ -1,5 +1,5 @@
 """
-Notifications to systemd: that the service is ready, what it does, that its work progresses.
+Notifications to systemd: readiness, status, and progress of the work.
 
 The protocol is that of sd_notify: datagrams of C{NAME=value} lines to the socket in
 C{NOTIFY_SOCKET}. Without this variable, nothing is sent.
@@ -220,7 +220,7 @@ def managed(
     both = MultiService()
     anyService: Any = whole
     anyService.setServiceParent(both)
-    # Last: it starts after the service and stops before it.
+    # Last: it starts after the service and stops earlier.
     notifier = Notifier(manager, reactor, service.parts, service.status)
     notifier.setServiceParent(both)  # type: ignore[no-untyped-call]
     return cast(IService, both)

@@ -67,7 +67,7 @@ class _NamedParameter(usage.CoerceParameter):
 
 def nearest(word: str, names: Iterable[str]) -> str:
     """
-    A question for somebody who mistyped a name: C{"; do you mean X?"}, or C{""} if no name is
+    A question for a user who mistyped a name: C{"; do you mean X?"}, or C{""} if no name is
     similar.
     """
     # Imported here, because no service needs it.

@@ -68,7 +68,7 @@ def _holdStop() -> None:
 
 
 class SignalSafeServiceMaker(ServiceMaker):
-    """A twistd command that holds signals before it imports the module of its service."""
+    """A twistd command that holds signals before its service is imported."""
 
     @property
     def options(self) -> Any:

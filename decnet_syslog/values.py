@@ -1,5 +1,5 @@
 """
-Values: dataclasses that nobody changes, as cheap to make as other objects.
+Values: dataclasses that never change, as cheap to make as other objects.
 
 Python makes a frozen dataclass with a call for each member, which takes four times as long as
 assigning them: for a line that travels alone, the difference is a twentieth of the listener's work.

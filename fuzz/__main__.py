@@ -44,7 +44,7 @@ _HEADS = (
 
 @dataclass(frozen=True)
 class Result:
-    """The result of one target."""
+    """The result of a target."""
 
     name: str
     totals: Totals

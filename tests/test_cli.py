@@ -91,7 +91,7 @@ class HelpTests(SynchronousTestCase):
             self.assertEqual(octets(asSize(number)), number)
 
     def test_misunderstoodCommandLine(self) -> None:
-        """A usage error says what is wrong, and whose help has more."""
+        """A usage error names the fault, and the command whose help has more."""
         for words, help_ in (
             (["ca", "init", "--foo"], "ca init --help"),
             (["enroll"], "enroll --help"),
@@ -214,7 +214,7 @@ class HelpTests(SynchronousTestCase):
 
 
 # What each shell gets after its script, and the words of a command line: it prints the
-# candidates, one a line. zsh's own functions need a terminal: here they print what they get.
+# candidates, one a line. zsh's own functions need a terminal: here they print their arguments.
 SHELLS = {
     "bash": (
         ["--norc", "-c"],

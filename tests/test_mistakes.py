@@ -351,7 +351,7 @@ class ProcessTests(SynchronousTestCase):
             self.assertNotIn("choose another", said)
 
     def test_interruptedWait(self) -> None:
-        """A listener that waits for another one's lock says so; Ctrl-C ends it in one line."""
+        """A listener that waits for another one's lock logs that; Ctrl-C ends it in one line."""
         lock = ListenerLock(self.directory / "listener.db.lock")
         lock.acquire()
         self.addCleanup(lock.release)

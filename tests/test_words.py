@@ -21,7 +21,7 @@ from .trust.test_contexts import TLSTestCase, carrying
 
 PACKAGE = Path(decnet_syslog.__file__).parent
 
-# Names of log fields whose text somebody else has chosen.
+# Names of log fields whose text comes from elsewhere.
 THEIRS = {"name", "path", "text", "said", "hostname", "facts"}
 
 EVIL = "a\x1b[2J\x07\r\n\x9b2J\u202e\x00b"

@@ -167,7 +167,7 @@ def _fishText(text: str) -> str:
 
 
 def _deepestFirst(every: Command) -> list[Command]:
-    """Arguments may follow a command, so its subcommands come before it."""
+    """Arguments may follow a command, so its subcommands come first."""
     return sorted(every.walk(), key=lambda one: -len(one.path))
 
 

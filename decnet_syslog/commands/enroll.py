@@ -174,7 +174,7 @@ def _requested(
 
 
 def _one(options: Options, authority: Authority, out: Path) -> int:
-    """Make the bundle of one name. The exit status."""
+    """Make the bundle of a name. The exit status."""
     old = _good(authority, options["name"], options["role"])
     if old and not options["renew"]:
         raise UserError(

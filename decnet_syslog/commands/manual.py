@@ -79,7 +79,7 @@ def run(options: Options) -> int:
     for name, text in pages.items():
         path = Path(options["directory"], f"man{name[-1]}", name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A reader finds the old page or the new one, never half of it.
+        # A reader finds the old page or the new one, never a mixture.
         new = path.with_name(f".{name}.new")
         new.write_text(text, "utf-8")
         os.replace(new, path)

@@ -178,7 +178,7 @@ def records(
     """
     The records of a worker's lines that have positions, in order.
 
-    @param seen: is told which workers and logs there are.
+    @param seen: receives the existing workers and logs.
     """
     seen = Seen() if seen is None else seen
     for path in paths:

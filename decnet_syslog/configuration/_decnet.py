@@ -3,7 +3,7 @@ DECNET's own configuration, read as a last resort: what an enrolled worker knows
 
 DECNET seeds its environment from C{/etc/decnet/decnet.ini} (or the file that C{DECNET_CONFIG}
 names). A variable that is exported wins. The keys of C{[decnet]}, and of C{[agent]} or C{[master]}
-as C{mode} says, become C{DECNET_KEY}; those of C{[swarm]} and C{[logging]} have names of their own
+as C{mode} says, become C{DECNET_KEY}; those of C{[swarm]} and C{[logging]} have separate names
 (decnet/config_ini.py of DECNET 1.2.1). Nothing is written to the environment here.
 """
 

@@ -2,7 +2,7 @@
 The options of a service from five sources: command line, environment, file, DECNET's own
 configuration, defaults.
 
-A value of the file becomes words of a command line, before those of the real one: so the same code
+A value of the file becomes words of a command line, before the real words: so the same code
 converts and checks it, and an option needs nothing more to be in the file. An option that the
 command line or the environment gives is left out of these words.
 """

@@ -1,5 +1,6 @@
 """
-SIGHUP: read the configuration again, use what can change while the service runs, and say the rest.
+SIGHUP: read the configuration again, use options that can change while the service runs, and log
+the others.
 
 The same sources are read in the same order as at the start. A mistake anywhere leaves everything
 as it is. An option that cannot change needs a restart, which loses and repeats nothing.
@@ -18,7 +19,7 @@ from ._options import Configured
 
 __all__ = ["Changes", "Reread"]
 
-# What to call with the new options when any of these options has changed.
+# The function to call with the new options when any of these has changed.
 Changes: TypeAlias = Sequence[tuple[frozenset[str], Callable[[Any], None]]]
 
 
@@ -37,7 +38,7 @@ class Reread:
         self._changes = changes
 
     def __call__(self) -> None:
-        """Read again, and use what has changed."""
+        """Read again, and use the changed values."""
         fresh = type(self.options)()
         try:
             fresh.parent = self.options.parent

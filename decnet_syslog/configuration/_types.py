@@ -25,7 +25,7 @@ NUMBERS: Mapping[Callable[[str], object], Types] = {
 }
 FLAG: Types = ((bool,), "true or false")
 TEXT: Types = ((str,), 'text in quotes ("...")')
-LIST: Types = ((str, list), 'text in quotes, or a list of such: ["...", "..."]')
+LIST: Types = ((str, list), 'text in quotes, or a list: ["...", "..."]')
 
 
 def checkType(name: str, value: object, types: Types) -> None:

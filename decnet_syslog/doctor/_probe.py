@@ -49,7 +49,7 @@ class Unanswered(Exception):
     """
     A step failed.
 
-    @ivar said: what was observed.
+    @ivar said: the observation.
     @ivar cure: the remedy.
     """
 

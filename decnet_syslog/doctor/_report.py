@@ -32,7 +32,7 @@ def printable(text: str) -> str:
 @dataclass(frozen=True)
 class Finding:
     """
-    The result of one check.
+    The result of a check.
 
     @ivar check: the name of the check.
     @ivar state: L{OK}, L{NOTE} or L{FAIL}.

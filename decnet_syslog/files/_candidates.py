@@ -110,7 +110,7 @@ def beginsLike(
     pread: Callable[[int, int], bytes] | None,
 ) -> bool:
     """
-    Whether a file looks like a copy of the beginning of another one: head, end and age.
+    Whether a file looks like a copy of another file's beginning: head, end and age.
 
     @param birth: 0: the age says nothing.
     @param pread: the other one's octets; C{None}: do not compare the end.

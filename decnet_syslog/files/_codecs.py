@@ -101,7 +101,7 @@ class _Streams:
         rest: Callable[[Any], bytes],
     ) -> None:
         """
-        @param begin: creates the decoder of one stream.
+        @param begin: creates the decoder of a stream.
         @param errors: the exceptions that it raises for damaged octets.
         @param piece: returns the next plain octets.
         @param rest: the octets that were fed and are not decoded yet.

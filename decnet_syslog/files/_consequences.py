@@ -28,7 +28,7 @@ __all__ = ["Consequences"]
 
 class Consequences:
     """
-    Carries out the verdicts on the files of one path.
+    Carries out the verdicts on the files of a path.
     """
 
     def __init__(

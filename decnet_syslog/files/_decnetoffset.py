@@ -119,7 +119,7 @@ def hasOurState(path: Path) -> bool:
     """
     Whether a database has state of our own forwarder.
 
-    A forwarder that runs lets nobody else read its tables; the header of the file has its version.
+    A running forwarder locks its tables against readers; the file's header has its version.
     """
     try:
         # A FIFO in its place must not block.

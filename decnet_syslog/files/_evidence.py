@@ -71,7 +71,7 @@ def ownOf(one: OpenContent) -> Callable[[int, int, int], int | None]:
 
 def pending(live: int, file: SeenFile) -> Candidate:
     """
-    The file at the path, before it has a content: a rotated file may be a copy of it.
+    The file at the path, before it has a content: a rotated file may be its copy.
 
     @param live: its descriptor.
     """

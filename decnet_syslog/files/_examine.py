@@ -1,5 +1,5 @@
 """
-Opens and examines the rotated files of one path until each is identified.
+Opens and examines the rotated files of a path until each is identified.
 
 * A file is identified once, because opening and unpacking cost time, and its directory also
   changes for other reasons. It stays identified until inode, size or modification time change.
@@ -130,7 +130,7 @@ class Examiner:
         @param there: paths and inodes.
         @param owns: whether a file is a content's, by its object; C{None}: ask again later.
         @param live: the object at the configured path, if it is identified in the same match.
-            Another name of it (a hard link, the target of a symbolic link) is not a second
+            Its other name (a hard link, the target of a symbolic link) is not a second
             file.
         """
         self.isIncomplete = False

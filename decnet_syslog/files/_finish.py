@@ -49,7 +49,7 @@ GONE_MAX = 64
 
 class Finisher:
     """
-    Ends the contents of one path.
+    Ends the contents of a path.
     """
 
     def __init__(self, follower: FileFollower, around: Surroundings) -> None:
@@ -106,7 +106,7 @@ class Finisher:
             return quiet >= QUIET_UNKNOWN_S or self._isClosed(one, quiet, since)
         if isWritten:
             return self._isGivenUp(one, now)
-        # The file is closed by now. Look once more for octets that were written before that.
+        # The file is closed by now. Look once more for octets that a writer appended earlier.
         before = one.file.grew
         one.check()
         return not one.hasChanged and one.file.grew == before

@@ -36,7 +36,7 @@ PLAIN = ""
 
 class JournalPositions:
     """
-    The positions of one journal at a time.
+    The positions in a single journal.
 
     @ivar authority: the journal that counts now.
     @ivar of: how far it has each content, as far as that is certain.

@@ -48,7 +48,7 @@ AWAITED_S_MAX = 120.0
 
 class Matcher:
     """
-    The rotated files of one path.
+    The rotated files of a path.
 
     @ivar wasLive: the content that had the path when the forwarder was stopped.
     @ivar reopening: opens contents that are only on record.

@@ -38,7 +38,7 @@ __all__ = ["RotatedIndex", "RotatedNames", "canonicalPath", "isRotatedOf", "link
 LINKS_MAX = 40
 
 # The target of a link that is one of a series: kubelet writes the log of a container's Nth restart
-# to N.log, and moves the link. The files before it are older logs of the same container.
+# to N.log, and moves the link. The earlier files are older logs of the same container.
 _NUMBERED = re.compile(r"([0-9]{1,9})\.log\Z")
 
 # Maximum number of files before the target that are recognized.
@@ -172,7 +172,7 @@ class RotatedIndex:
 
     def _addHome(self, pattern: str, logs: dict[str, list[str]]) -> None:
         """
-        Add the places of one value of C{--rotated}.
+        Add the places of a value of C{--rotated}.
 
         @param logs: the paths that it applies to, and their names.
         """

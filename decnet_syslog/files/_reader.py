@@ -1,5 +1,5 @@
 """
-The open file of one content: its octets, and whether they still belong to this content.
+The open file of a content: its octets, and whether they still belong to this content.
 
 What must be true:
 

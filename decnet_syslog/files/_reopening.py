@@ -24,7 +24,7 @@ __all__ = ["Reopening"]
 
 class Reopening:
     """
-    Opens the contents of one path that are only on record.
+    Opens the contents of a path that are only on record.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Reopening:
         return None
 
     def _isGone(self, open_: HeldContent) -> None:
-        """Begin a search: the file was gone before it could be opened."""
+        """Begin a search: the file was gone before the forwarder opened it."""
         open_.content.reason = "vanished"
         open_.happened(Event.FILE_LOST)
         self._follower.searching[open_.key] = self._around.clock()

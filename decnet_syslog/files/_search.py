@@ -24,7 +24,7 @@ __all__ = ["Search"]
 
 class Search:
     """
-    Begins and ends the searches for copies of one path's contents.
+    Begins and ends the searches for copies of a path's contents.
     """
 
     def __init__(self, follower: FileFollower, around: Surroundings) -> None:

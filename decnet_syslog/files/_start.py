@@ -24,7 +24,7 @@ ABSENT_S = 5.0
 
 class Start:
     """
-    Starts the follower of one path.
+    Starts the follower of a path.
     """
 
     def __init__(

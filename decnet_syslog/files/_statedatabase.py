@@ -153,7 +153,7 @@ class StateDatabase:
         """
         The offset of DECNET's own forwarder, as long as no content is on record.
 
-        @return: a negative number: what is there is no offset.
+        @return: a negative number: the row has no valid offset.
         """
         if not self.isFresh:
             return None

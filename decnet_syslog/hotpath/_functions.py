@@ -28,7 +28,7 @@ _FRAMES_MORE = 32
 
 
 class _Scratch(threading.local):
-    """The buffers of one thread: several threads can be in a call at the same time."""
+    """The buffers of a thread: several threads can be in a call at the same time."""
 
     def __init__(self, ffi: Any) -> None:
         self.done = ffi.new("decnet_progress *")
@@ -96,7 +96,7 @@ class Hotpath:
         start: int | None,
     ) -> Renderer:
         """
-        Make a renderer for the lines of one block.
+        Make a renderer for the lines of a block.
 
         @param before: the JSON of each record from the end of C{raw_line} to the offset.
         @param after: the JSON from there to the end, with the LF.
@@ -118,7 +118,7 @@ class Hotpath:
 
 
 class Renderer:
-    """Renders the lines of one block as records. See L{Hotpath.renderer}."""
+    """Renders the lines of a block as records. See L{Hotpath.renderer}."""
 
     def __init__(
         self,

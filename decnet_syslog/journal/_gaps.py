@@ -16,7 +16,7 @@ from ._values import Deposit, StreamLease
 
 __all__ = ["GAPS_KEPT", "GapTable"]
 
-# Gaps that are kept of one worker; the limit is checked after this many new ones.
+# Gaps kept for each worker; the limit is checked after this many new ones.
 GAPS_PER_WORKER_MAX = 10_000
 GAPS_PER_LOOK = 1000
 

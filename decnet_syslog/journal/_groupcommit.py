@@ -59,7 +59,7 @@ CURSOR_DELAY_S = 0.25
 
 @dataclass
 class _Group:
-    """The content of one transaction, and everything to notify afterwards."""
+    """The content of a transaction, and the depositors to notify afterwards."""
 
     takes: list[tuple[Depositor, int]]
     deposits: list[Deposit]

@@ -45,7 +45,7 @@ class PendingCursors:
         del self._taken[self._indexOf(taken)]
 
     def putBack(self, taken: list[Cursor]) -> None:
-        """They were not committed: they come before those that were added since."""
+        """Their commit failed: keep them, except where newer ones replace them."""
         index = self._indexOf(taken)
         # A newer cursor is true whether or not the commit that has taken it succeeds.
         newer = [cursor for later in self._taken[index + 1 :] for cursor in later]

@@ -47,7 +47,7 @@ class IJournal(Protocol):
     * I{The position decides.} A deposit is accepted only if its stream is still at the start
       of the deposit, and no newer grant of the stream is known. So octets that are sent again,
       late or by two connections are committed once;
-    * I{In order.} The deposits of one connection are committed in the order of their arrival.
+    * I{In order.} The deposits of a connection are committed in the order of their arrival.
       If one is stale, the later ones of that connection are, too;
     * I{Answers stay true.} A granted position and a returned commit survive a restart, as
       long as the journal itself does;
@@ -99,7 +99,7 @@ class IJournal(Protocol):
     def grants(self, requests: Sequence[OpenRequest]) -> list[StreamLease]:
         """
         Give a connection the right to extend a stream, and the stream's position; for each
-        request, in order. Of two grants of one stream the older is stale.
+        request, in order. The newest grant of a stream makes the others stale.
 
         An unknown stream begins at the position in its request.
 
@@ -111,7 +111,7 @@ class IJournal(Protocol):
 
     def holds(self, mark: Mark) -> bool:
         """
-        Whether the journal's history has this point: nothing before it was lost since.
+        Whether the journal's history has this point: it has lost no earlier batch since.
 
         A mark that is not remembered any more counts as lost. That is safe: the forwarder
         then compares everything it has with the positions here.

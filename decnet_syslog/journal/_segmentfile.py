@@ -1,8 +1,8 @@
 """
 The file of segments beside a journal: the calls of the operating system.
 
-L{decnet_syslog.journal._segments} decides what is where. A call that fails for lack of room, or
-because a write fails, says so: nothing is lost by that. A failed sync or read is final.
+L{decnet_syslog.journal._segments} decides where octets are placed. A call that fails for lack of
+room, or because a write fails, returns false, and nothing is lost. A failed sync or read is final.
 
 The file begins with a header that has the identity of the journal's database. Without it, one
 journal would cut or overwrite what belongs to another, or to no journal. A file that has something
@@ -253,7 +253,7 @@ class SegmentFile:
 
     def sync(self) -> bool:
         """
-        Bring what was written to disk.
+        Bring written octets to disk.
 
         @return: always true.
         @raise SegmentsFailed: it may be lost.

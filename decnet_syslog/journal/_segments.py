@@ -59,7 +59,7 @@ SPARE_SEGMENTS = 2
 
 class Segments:
     """
-    Which segments are in use, and what comes next.
+    The segments in use, and the next one.
 
     A transaction calls L{reserve}, L{place} for each batch, L{write}, and then L{committed} or
     L{undone}; nothing else in between.

@@ -110,7 +110,7 @@ class Space:
         Whether the WAL is long, or the database is to grow much.
 
         How much was written is an estimate. The file does not lie: when it is longer than it is
-        cut to at the beginning of a round, this round has written all of it.
+        cut to at the beginning of a round, this round has written the whole log.
         """
         budget = self.budget
         if self._walOctets >= budget.wal or self._grantOctets >= GRANTS_OCTETS_MAX:

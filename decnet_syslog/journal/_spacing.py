@@ -15,7 +15,7 @@ __all__ = ["SPACED_OCTETS_MAX", "SPACING_S", "CommitSpacing"]
 # that a human notices. After a quiet time, SPACINGS_SAVED commits may begin early, so that a
 # steady line per interval does not wait because it came a little early. After a commit with
 # CROWD_DEPOSITS deposits the interval is CROWD_SPACINGS times as long: the next lines come at once
-# there, and the interval decides how many of them share a commit.
+# there, and the interval decides how many deposits share a commit.
 SPACING_S = 0.01
 SPACINGS_SAVED = 3
 CROWD_SPACINGS = 1.5

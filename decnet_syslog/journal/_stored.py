@@ -64,7 +64,7 @@ def storedOctets(payload: int, pageOctets: int) -> int:
     if 2 * local > pageOctets:
         local = pageOctets
     elif 16 * local > pageOctets:
-        # Less room than that for this row stays unused before it.
+        # If the previous page has less room for this row, that room stays unused.
         local = local * pageOctets // (pageOctets - local)
     return local + rest
 

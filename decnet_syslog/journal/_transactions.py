@@ -89,7 +89,7 @@ class Transactions:
         self._space = space
         self._tidying = Tidying(connection, space, segments)
         self._tidying.used(self.octets)
-        # The deposits of a blocked commit, and the batches made of them so far.
+        # The deposits of a blocked commit, and the batches made from them so far.
         self._partial: tuple[Sequence[Deposit], list[Batch | None]] = (), []
         self._writtenSince = 0
         # Whether a transaction has begun.

@@ -30,7 +30,7 @@ __all__ = [
 DEPOSIT_COST = 512
 LINE_COST = 128
 
-# Octets of a batch are sent to another process beside the rest of it, from this number on.
+# From this number on, octets of a batch are sent to another process apart from its other parts.
 BESIDE_OCTETS_MIN = 16 * 1024
 
 

@@ -264,7 +264,7 @@ class ListenerService(Service):
         self.reread()
 
     def useLimits(self, limits: Limits) -> None:
-        """Use other limits; those that only the start can set stay as they are."""
+        """Use other limits; the limits that only a start can set stay."""
         before = self._factory.limits
         limits = replace(
             limits,

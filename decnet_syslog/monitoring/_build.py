@@ -1,4 +1,4 @@
-"""What runs: the versions of this program and of what it stands on."""
+"""The versions of this program and of its libraries."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ class EventLog:
         return self._newest()[:most]
 
     def of(self, worker: str, most: int) -> list[Event]:
-        """The newest events of one worker, newest first."""
+        """The newest events of a worker, newest first."""
         return [event for event in self._newest() if event.worker == worker][:most]
 
     def _newest(self) -> list[Event]:

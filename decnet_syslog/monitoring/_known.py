@@ -1,4 +1,4 @@
-"""The entry of one worker in the fleet."""
+"""A worker's entry in the fleet."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class WorkerState:
     @ivar revoked: whether no certificate of this name is accepted.
     @ivar heard: when something was last received, on the clock; C{None}: not since the start.
     @ivar reportedAt: when the last report was made, on our clock.
-    @ivar ends: the end of what was committed of the files in the last report.
+    @ivar ends: for each file in the last report, the end of its committed octets.
     @ivar growth: how fast its files grow, by its reports.
     @ivar held: why the listener holds the worker back: a word and a text; C{None}: it does not.
     @ivar lineRate: recent lines per second; C{octetRate} likewise.
@@ -242,7 +242,7 @@ class WorkerState:
             self.ends[key] = max(end, state.position)
 
     def lag(self, now: float) -> Lag | None:
-        """How far behind the worker is now; C{None}: it has not said, or is gone."""
+        """How far behind the worker is now; C{None}: it has sent no report, or is gone."""
         report = self.report
         if report is None or self.revoked:
             return None

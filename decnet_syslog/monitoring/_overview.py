@@ -51,7 +51,7 @@ def _group(
     found: list[ProblemFacts],
     workers: set[str],
 ) -> Tag:
-    """The problems of one kind, the oldest first."""
+    """The problems of a kind, the oldest first."""
     found.sort(key=lambda one: (-one["seconds"], naturalKey(one["what"])))
     items: list[Flattenable] = [
         tags.li(

@@ -129,7 +129,7 @@ class _Fleet(_Page):
 
 
 class _OneWorker(_Page):
-    """The page of one worker."""
+    """The page of a worker."""
 
     def __init__(
         self,

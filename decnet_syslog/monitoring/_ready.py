@@ -3,7 +3,7 @@ C{/readyz}: whether a process does its work now, for those who send work to it o
 
 C{/healthz} answers as long as the process does. This also asks the parts that do the work, each in
 its own thread, and answers 503 with the reasons if one does not answer or cannot go on. Requests at
-the same time share one question, so that nobody can make us ask more often.
+the same time share one question, so that no client can make us ask more often.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Ready:
 
         def answered(result: object, name: str) -> None:
             del missing[name]
-            # A part may answer after all others were told that it does not.
+            # A part may answer after the others have heard that it does not.
             if not missing and timer.active():
                 timer.cancel()
                 over()

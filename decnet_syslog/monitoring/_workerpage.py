@@ -1,4 +1,4 @@
-"""The page of one worker: its state, its files, its gaps, its last day."""
+"""The page of a worker: its state, its files, its gaps, its last day."""
 
 from __future__ import annotations
 

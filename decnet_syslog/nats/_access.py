@@ -32,7 +32,7 @@ _SERVER = re.compile(
 @dataclass(frozen=True, slots=True)
 class Access:
     """
-    The servers of one cluster, and the credentials for them.
+    The servers of a cluster, and the credentials for them.
 
     @ivar servers: each as (host, port).
     @ivar tls: C{None}: connect without TLS.

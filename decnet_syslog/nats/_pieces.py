@@ -1,4 +1,4 @@
-"""Cutting deposits into pieces, each of which fits into a message."""
+"""Cutting deposits into pieces that each fit into a message."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ class Positions:
         deposit = Deposit(who, asked, request.start, request.start, b"")
         position = MessagePosition(request.start, request.start, 0)
         headers, body = encode(deposit, position, uuid4().hex)
-        # Not what we remember: the subject is missing in what the leader has now.
+        # Ignore our memory: the subject is missing in the leader's stream.
         await self._chronicle.check()
         await self._chronicle.sure()
         if request.turns != self._chronicle.turns:

@@ -5,7 +5,7 @@ What must be true:
 
 * octets count as written only if a message of the same stream reaches the output's end with the
   checksum that the output recorded there. The checksum runs over all octets since the last gap, so
-  one comparison proves all of them;
+  one comparison proves all;
 * batches are cut at other places the second time, so the first one that comes again mostly ends
   before the output's end. The stream is then read ahead. If it does not reach the end yet, the
   output waits: at most L{PATIENCE_S}, and L{QUIET_S} for a stream that does not move. It waits only

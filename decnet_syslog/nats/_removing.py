@@ -112,7 +112,7 @@ class Remover:
 
     async def release(self, released: int) -> None:
         """
-        Remove messages that every output has written, when there are enough of them.
+        Remove messages that every output has written, when there are enough.
 
         @param released: every output has all messages up to this one on disk.
         """

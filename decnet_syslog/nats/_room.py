@@ -2,7 +2,7 @@
 The room for lines in the stream.
 
 What must be true: lines leave a reserve. When the stream is full, the outputs still need room to
-publish positions and eras, after which they can remove what is written.
+publish positions and eras, after which they can remove written messages.
 """
 
 from __future__ import annotations
@@ -75,6 +75,6 @@ class Room:
                 " decnet-outputs runs and can write"
             )
         return (
-            f"{said}; all of it is written, only positions of streams are left:"
+            f"{said}; all lines are written, only positions of streams are left:"
             " decnet-outputs shortens them within a minute; otherwise raise max_bytes"
         )

@@ -1,5 +1,5 @@
 """
-A file that is open for appending: its name, length, and what of it is on disk.
+A file that is open for appending: its name, length, and the length on disk.
 
 L{decnet_syslog.outputs._file.OutputFile} says which octets to append.
 """

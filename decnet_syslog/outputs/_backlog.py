@@ -89,7 +89,7 @@ class Backlog:
         Note that batches were read from the journal, which may have more.
 
         The batches in memory are dropped: the journal has them, too. Those that come later can
-        repeat batches which were read. The output skips what it has written.
+        repeat batches which were read. The output skips written lines.
         """
         self.isPartial = True
         self._queue.clear()

@@ -1,5 +1,5 @@
 """
-A file that may be an output's file under another name, or a copy of one.
+A file that may be an output's file under another name, or its copy.
 
 A copy may be compressed: its content is read through the decoders of L{decnet_syslog.files},
 with bounded memory and from the beginning on.

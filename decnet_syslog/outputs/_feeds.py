@@ -13,7 +13,7 @@ Requirements:
 * an idle output also closes files that other programs have renamed or deleted.
 
 This module is long because the steps of one output exclude each other: to see that a cursor
-never moves past octets that are not on disk, one must read all of them.
+never moves past octets that are not on disk, one must read them together.
 """
 
 from __future__ import annotations

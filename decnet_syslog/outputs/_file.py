@@ -205,7 +205,7 @@ class OutputFile(AppendedFile):
         """
         Compare the next octets with this file, or with copies of the earlier file.
 
-        @param octets: the octets after the cursor, or a prefix of them.
+        @param octets: the octets after the cursor, or their beginning.
         @param since: the time when the first octet was received: a copy is not older.
         @return: whether L{counted} has changed; save it before the next write then.
         @raise OSError: a file cannot be read or written now.
@@ -270,7 +270,7 @@ class OutputFile(AppendedFile):
         """
         Finish with a file that is not under its name any more.
 
-        @param octets: the octets after the cursor, or a prefix of them.
+        @param octets: the octets after the cursor, or their beginning.
         @return: C{ahead} for the next file; and the octets that must come first there,
             because the copy of this file may lack them.
         @raise OSError: the file cannot be read now.

@@ -195,7 +195,7 @@ class FileOutput:
             for path, part in parts.items()
         }
         self.files.noteOpened()
-        # Only now, because a retry after a failure repeats all of them.
+        # Only now, because a retry after a failure repeats them all.
         for path, octets in written.items():
             self.files.open[path].release(octets)
         self.seq = max(self.seq, batches[-1].seq)

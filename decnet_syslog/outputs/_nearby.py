@@ -1,5 +1,5 @@
 """
-The files near an output that may be the file it has lost, or a copy of it.
+The files near an output that may be its lost file, or a copy.
 
 The search covers the output's directory, the directories below it, and sibling directories. The
 file itself comes first, found by device and inode in any of them. Then come files with the names

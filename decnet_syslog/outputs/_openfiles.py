@@ -1,5 +1,5 @@
 """
-The files of one output: the open ones, and for each path the file that the journal has.
+The files of an output: the open ones, and for each path the file that the journal has.
 
 An output with C{{worker}} in its path has as many files as workers. It keeps a bounded number of
 them open.
@@ -128,7 +128,7 @@ class OpenFiles:
         """
         Finish with a file that is not under its name any more.
 
-        @param octets: the octets after the cursor, or a prefix of them.
+        @param octets: the octets after the cursor, or their beginning.
         @return: the octets that must come first in the next file.
         @raise OSError: the file cannot be read now.
         @raise StorageFailed: the file cannot be synced.

@@ -1,7 +1,7 @@
 """
 Objects between a listener and the process of an output, through a socket pair.
 
-Chosen: pickles, with large octets beside them (PEP 574), so these are copied into the socket and
+Chosen: pickles, with large octets out of band (PEP 574), so these are copied into the socket and
 out of it, and nowhere else. C{Connection} of L{multiprocessing} copies them twice more, and takes
 them from the socket in many pieces: five times the CPU time for 200 MB.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 __all__ = ["ObjectPipe"]
 
-# The octets of a pickle, and the number of octet strings beside it.
+# The octets of a pickle, and the number of octet strings that accompany it.
 _HEADER = struct.Struct("<QQ")
 _SIZE = struct.Struct("<Q")
 
@@ -31,7 +31,7 @@ class ObjectPipe:
 
     def send(self, value: object) -> None:
         """
-        Send an object. Blocks until the other end has read most of it.
+        Send an object. Blocks until the other end has read most octets.
 
         @raise OSError: the other end is gone.
         """

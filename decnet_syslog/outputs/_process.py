@@ -95,7 +95,7 @@ class ListenerLock:
                     isWaiting = True
                     self._log.info(
                         "waiting for up to {seconds:.0f} s for {path!r}: another decnet-listener,"
-                        " or a child of one, holds it",
+                        " or its child, holds it",
                         seconds=patience,
                         path=str(self._path),
                     )

@@ -2,7 +2,7 @@
 Checks the room on the disk, so that the disk does not fill up in the middle of a line.
 
 A write to a nearly full disk writes as many octets as fit, and mostly cuts a line. The line is
-completed when there is room again, but until then readers see half of it, and so does a program
+completed when there is room again, but until then readers see one half, and so does a program
 that moves the file away to make room. So the output asks for the free room first, and ends the
 write after the last line that fits.
 

@@ -13,7 +13,7 @@ What other packages use, by the question that it answers:
 * I{What may a line claim?} C{HOSTNAME_POLICIES}: what happens to one with another machine's
   HOSTNAME.
 * I{Why is a worker not read?} L{Pause} has the reasons for one connection, C{HELD_REASONS} those
-  that the worker is told.
+  that the worker hears.
 """
 
 # Imported for its side effect: it must load OpenSSL before cryptography is imported here.

@@ -1,5 +1,5 @@
 """
-Assembling deposits from the receives of one connection.
+Assembling deposits from the receives of a connection.
 
 Messages are gathered as blocks of lines, one for each receive, and the blocks are joined once, when
 the journal takes them.
@@ -43,7 +43,7 @@ class Assembler:
     Blocks of lines, and the deposits before them.
 
     @ivar blocks: lines that no deposit has yet.
-    @ivar deposits: what comes before the blocks.
+    @ivar deposits: they come before the blocks.
     """
 
     def __init__(self, who: Origin, now: Callable[[], str]) -> None:

@@ -1,5 +1,5 @@
 """
-Deadlines of one connection: its first octet, and the end of each frame.
+Deadlines of a connection: its first octet, and the end of each frame.
 
 While the listener does not read a connection, no deadline passes: the octets may be there.
 """

@@ -1,4 +1,4 @@
-"""The factory of the listener's connections, and what they share: registry, limits, rates."""
+"""The factory of the listener's connections, and their common registry, limits and rates."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-Flow control of one connection: the reasons for which the listener does not read it.
+Flow control of a connection: the reasons for which the listener does not read it.
 
 The listener reads again when no reason is left. Nothing is discarded: octets that are not read
 stay in the kernel's buffers and, when these are full, with the peer.

@@ -1,5 +1,5 @@
 """
-What a listener logs about handshakes: who was refused, by which end, and what to do.
+The listener's log of handshakes: the refused peer, the end that refused, and the remedy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["HandshakeLog"]
 
 class HandshakeLog:
     """
-    Logs the end of one handshake.
+    Logs the end of a handshake.
 
     @ivar address: the peer's address.
     """

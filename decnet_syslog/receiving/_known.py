@@ -47,7 +47,7 @@ class KnownStreams:
         return [] if self.isOver else self._journal.known(self._worker)
 
     def reads(self) -> bool:
-        """Whether the peer reads what we send."""
+        """Whether the peer reads our octets."""
         return self._connection.isRead
 
     def sendKnown(self, known: list[StreamPosition], isLast: bool) -> None:

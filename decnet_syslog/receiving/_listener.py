@@ -249,7 +249,7 @@ class ListenerProtocol(OctetCountedReceiver):
 
     @property
     def isRead(self) -> bool:
-        """Whether the peer reads what we send."""
+        """Whether the peer reads our octets."""
         return self._flow.isPeerReading
 
     @property

@@ -19,7 +19,7 @@ class PlainSession(ReceiverSession):
     """
     A session from a peer without the extension: plain RFC 5425.
 
-    One LF at the end of a message counts as its line end, not as a part of it: rsyslog's own
+    One LF at the end of a message counts as its line end: rsyslog's own
     RFC 5424 template sends one.
     """
 

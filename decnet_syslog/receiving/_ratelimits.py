@@ -76,7 +76,7 @@ class RateLimiter:
         return bucket.timer is not None
 
     def useRate(self, rate: int) -> None:
-        """Use another rate from now on; what was sent before counts at the old one."""
+        """Use another rate from now on; earlier octets count at the old one."""
         if rate == self.rate:
             return
         now = self._clock.seconds()

@@ -59,7 +59,7 @@ class IConnection(Protocol):
 
     @property
     def isRead(self) -> bool:
-        """Whether the peer reads what we send."""
+        """Whether the peer reads our octets."""
 
     def close(self, bye: BYE) -> None:
         """Send the reason, if the peer understands it, and close. Nothing more is received."""

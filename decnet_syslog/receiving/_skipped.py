@@ -10,7 +10,7 @@ __all__ = ["SkippedLog"]
 
 
 class SkippedLog:
-    """Logs the skipped frames of one connection."""
+    """Logs the skipped frames of a connection."""
 
     _log = Logger()
 

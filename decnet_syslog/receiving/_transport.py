@@ -17,7 +17,7 @@ __all__ = ["ListenerTLSFactory", "ListenerTransport"]
 
 
 class ListenerTransport(BufferingTLSTransport):
-    """A TLS transport that asks OpenSSL only for what can be there."""
+    """A TLS transport that asks OpenSSL only when octets can be there."""
 
     def dataReceived(self, data: bytes) -> None:
         """Decrypt received octets, and pass the plaintext on."""

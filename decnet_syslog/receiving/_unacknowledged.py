@@ -1,4 +1,4 @@
-"""The committed positions of one connection that its peer has not heard of yet."""
+"""The committed positions of a connection that its peer does not know yet."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ class Comparison:
         isShort = content.isCopied and content.life is Life.ROTATED
         if isShort and line.base == own.base and line.offset > content.size:
             # logrotate made the copy before the last octets were written. We sent them from the
-            # original, and were killed before that was saved.
+            # original, and a kill prevented saving that.
             content.giveUp("truncated")
             return Happening.AGREED
         if line.base == own.base and line.offset >= own.offset:

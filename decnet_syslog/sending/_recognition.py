@@ -7,7 +7,7 @@ What must be true:
   still holds everything that it acknowledged (HISTORY) and, for a new journal, which contents it
   holds (LIST);
 * a journal counts as met only after its contents were compared with ours: a forwarder that dies
-  before that asks again.
+  at an earlier point asks again.
 
 The phases of a connection:
 
@@ -54,7 +54,7 @@ class Phase(enum.Enum):
 
 class JournalRecognition:
     """
-    The journal of one connection, as far as it is recognised.
+    The journal behind a connection, as far as it is recognised.
 
     @ivar phase: the connection's phase.
     @ivar authority: the journal, and our name in it.
@@ -130,7 +130,7 @@ class JournalRecognition:
         if not isKept:
             self._log.warn(
                 "the master's journal went back to an older state: offering it everything that"
-                " is still on disk; it takes only what it lacks",
+                " is still on disk; it takes only the lines that it lacks",
                 event="went-back",
             )
         self._connect(isKept)

@@ -80,7 +80,7 @@ class IWire(Protocol):
 
 class Session:
     """
-    The sender of one connection, between two threads. The sender calls the methods of
+    The sender of a connection, between two threads. The sender calls the methods of
     L{IConnection} and L{IClock} in the files thread; the protocol calls the rest in the reactor's.
     """
 

@@ -13,7 +13,7 @@ __all__ = ["SlicedWork"]
 
 
 class SlicedWork:
-    """The jobs of one connection, oldest first, one slice per turn."""
+    """The jobs of a connection, oldest first, one slice per turn."""
 
     def __init__(self, clock: IClock) -> None:
         self._clock = clock

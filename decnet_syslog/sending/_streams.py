@@ -1,5 +1,5 @@
 """
-The streams of one connection, one for each content: their states, and which are open.
+The streams of a connection, one for each content: their states, and which are open.
 
 L{TRANSITIONS} is the complete table of state changes; any other change is an internal error.
 """
@@ -107,7 +107,7 @@ class OpenStream:
 
 class StreamTable:
     """
-    All streams of a connection, and which of them are open.
+    All streams of a connection, and those that are open.
 
     @ivar streamsMax: the maximum number of open streams, from the listener's HELLO.
     """
@@ -165,7 +165,7 @@ class StreamTable:
         """
         Have a stream for every content, and drop the streams of finished contents.
 
-        @param state: the state of a new stream of which no journal has acknowledged an octet.
+        @param state: the state of a new stream without an acknowledged octet.
         """
         for content in current:
             if content not in self.of:

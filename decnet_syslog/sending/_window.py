@@ -29,7 +29,7 @@ WINDOW_OCTETS_FIRST = CHUNK_OCTETS
 READ_OCTETS_MIN = 16 * 1024
 
 # An acknowledgement should come within this time of its octets, in seconds. What takes longer
-# waits in a buffer, at an end or on the way, and so does every report behind it. A master whose
+# waits in a buffer, at an end or on the way, and so does every later report. A master whose
 # disk takes longer than this for a commit gets less at a time.
 WAIT_S = 4.0
 
@@ -71,7 +71,7 @@ class Window:
     How many octets may be sent ahead of acknowledgements.
 
     The window is measured in rounds: a round begins when the window is used up, and is over when
-    what is under way then is acknowledged. A round that took less than half of C{WAIT_S} doubles
+    the octets then under way are acknowledged. A round of less than half of C{WAIT_S} doubles
     the window, and one of less than an eighth makes it four times as large. One that took longer
     than C{WAIT_S} makes it what the listener would have acknowledged in that time. So a fast
     connection has the whole window within a few round trips, and behind a slow link or a

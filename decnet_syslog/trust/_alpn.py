@@ -21,7 +21,7 @@ STATE_PROTOCOL = b"decnet-syslog/1.1"
 # Also with the journal's history, so that a forwarder notices a journal that went back.
 HISTORY_PROTOCOL = b"decnet-syslog/2"
 
-# Also with reports that say when they were made, and a listener that says what it holds back.
+# Also with reports that carry their time, and a listener that reports what it holds back.
 LAG_PROTOCOL = b"decnet-syslog/2.1"
 
 # The best first.

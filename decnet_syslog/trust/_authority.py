@@ -259,7 +259,7 @@ class Authority:
         Write a bundle.
 
         C{worker.crt} comes last, as a whole, after the certificate is on the list. If the process
-        dies before that, there is no bundle, and no certificate that cannot be revoked by name.
+        dies earlier, there is no bundle, and no certificate that cannot be revoked by name.
         """
         for file in BUNDLE_FILES:
             if (out / file).exists():

@@ -167,7 +167,7 @@ class Bundles:
         """
         Those whose bundle was begun here and is not complete.
 
-        @param others: those that are known already, and left out.
+        @param others: known names, which are left out.
         """
         known = set(others)
         return [

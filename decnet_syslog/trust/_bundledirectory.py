@@ -154,7 +154,7 @@ class BundleDirectory:
                     os.fsync(writer.fileno())
             if os.geteuid() == 0:
                 os.fchown(place, owner.st_uid, owner.st_gid)
-            # Whoever may read the certificates in the directory may read them here.
+            # Readers of the certificates in the directory may read them here.
             os.fchmod(place, stat.S_IMODE(owner.st_mode) & 0o755 | 0o700)
             os.fsync(place)
         finally:

@@ -122,7 +122,7 @@ def readKey(path: Path) -> PrivateKeyTypes:
 @dataclass(frozen=True)
 class Bundle:
     """
-    The certificates and the key of one connection end.
+    The certificates and the key of one end.
 
     @ivar chain: certificates between ours and the CA's, usually none.
     @ivar authorities: the CAs that the other end's certificate must come from.
@@ -263,7 +263,7 @@ def _date(certificate: x509.Certificate, which: str, form: str) -> str:
     try:
         found: datetime = getattr(certificate, which)
     except Exception:
-        # The library parses dates lazily, and accepts fewer of them than OpenSSL.
+        # The library parses dates lazily, and accepts fewer forms than OpenSSL.
         return "a date that cannot be read"
     return found.strftime(form)
 

@@ -159,7 +159,7 @@ class ListenerContext:
         self._options = options
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
-        """Make the TLS state of one connection."""
+        """Make the TLS state of a connection."""
         return GatheringConnection(self._options.getContext())
 
     def _selectProtocol(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
@@ -218,7 +218,7 @@ class ForwarderContext:
         self.lastRefusal = refusal
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
-        """Make the TLS state of one connection."""
+        """Make the TLS state of a connection."""
         self.lastRefusal = None
         connection = self._options.clientConnectionForTLS(tlsProtocol)
         try:

@@ -80,7 +80,7 @@ class GatheringConnection(SSL.Connection):
             and size == HEADER_OCTETS + (data[3] << 8 | data[4])
             and not (self._needed or self._header or self._records or self._later)
         ):
-            # A line that travels alone: one whole record, and none before it.
+            # A line that travels alone: one whole record, and no earlier one.
             super().bio_write(data)
             self._isDry = False
             self._isReading = True

@@ -109,7 +109,7 @@ def requestKey(
                     f"{directory / REQUEST_KEY} is not a key of ours: give --new-key to replace"
                     " it"
                 )
-            # If it is the installed key, the process died before it was removed.
+            # If it is the installed key, the process died before removing it.
             if spki(key.public_key()) != _publicKey(place, "worker.key"):
                 return key
         made = makeKey()

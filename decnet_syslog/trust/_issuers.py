@@ -97,7 +97,7 @@ def identifierOf(authority: x509.Certificate) -> bytes:
 
 
 def isSigned(certificate: x509.Certificate, by: x509.Certificate) -> bool:
-    """Whether the key of one certificate signed another certificate; names are ignored."""
+    """Whether a certificate's key signed another certificate; names are ignored."""
     octets, signature = certificate.tbs_certificate_bytes, certificate.signature
     try:
         key: Any = by.public_key()

@@ -89,7 +89,7 @@ def _ofOther(
     """
     Classify a list that none of the CAs signed.
 
-    @raise UserError: it claims to be from one of them.
+    @raise UserError: it claims to be from a CA of C{authorities}.
     """
     issuer = canonicalName(crl.issuer)
     like = [ca for ca in authorities if canonicalName(ca.subject) == issuer]

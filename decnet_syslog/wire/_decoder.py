@@ -15,12 +15,12 @@ who can write one line into its log would stop the log. So an empty frame is cou
 an over-long frame the first octets are kept and the rest is discarded.
 
 If the compiled path (``hotpath``) is available, it decodes the first frames of a receive, usually
-all of them; the Python path continues where it ends.
+all; the Python path continues where it ends.
 
 Chosen: one ``bytes`` per receive and a cursor into it. An unfinished frame grows in one
 ``bytearray`` until it is complete, so a long frame in small pieces is not copied for each piece.
 Set aside: resynchronising after an error, or guessing that a stream without a length is LF-framed
-(RFC 6587 3.4.2): both turn octets of one message into messages of their own.
+(RFC 6587 3.4.2): both turn octets of one message into separate messages.
 """
 
 from __future__ import annotations

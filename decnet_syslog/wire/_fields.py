@@ -37,7 +37,7 @@ NUMBER_MAX = 2**63 - 1
 # The names of all streams that a connection has open, in octets: a listener keeps them.
 NAMES_OCTETS_MAX = 1024 * 1024
 
-# Points of one file's ages: enough to follow 10 % steps over a factor of four.
+# Points of a file's ages: enough to follow 10 % steps over a factor of four.
 AGES_MAX = 16
 
 T = TypeVar("T")

@@ -95,7 +95,7 @@ class Lines(NamedTuple):
 
 
 class _Prefixes(dict[int, bytes]):
-    """MSG-LEN and its space, by length; those of common lengths are made once."""
+    """MSG-LEN and its space, by length; the common ones are made once."""
 
     def __missing__(self, length: int) -> bytes:
         return b"%d " % length

@@ -1,4 +1,4 @@
-"""Control lines about the connection and the journal behind it: HELLO, MARK, SEEN, HISTORY, BYE."""
+"""Control lines about the connection and the master's journal: HELLO, MARK, SEEN, HISTORY, BYE."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SEEN(ControlLine):
 
 @value
 class HISTORY(ControlLine):
-    """The answer to SEEN: whether the journal still has everything before that mark."""
+    """The answer to SEEN: whether the journal still has everything up to that mark."""
 
     kept: Kept
 

@@ -2,7 +2,7 @@
 Provenance: the sender of a message, and the members of its record that come from the connection.
 
 These members are ours: everything before C{source_worker} in a record comes from the message, and
-somebody on a machine under attack wrote it.
+a program on a machine under attack wrote it.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ _LOCAL = 0x20
 _PROXY = 0x21
 
 _UNSPECIFIED = 0x00
-# TCP over IPv4 and IPv6: the octets of one address.
+# TCP over IPv4 and IPv6: the octets of an address.
 _ADDRESS_OCTETS = {0x11: 4, 0x21: 16}
 
 

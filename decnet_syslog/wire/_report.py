@@ -75,7 +75,7 @@ class ForwarderReport:
 
 class Transit:
     """
-    How long the reports of one connection travelled.
+    How long the reports of a connection travelled.
 
     The two clocks have nothing in common but their speed. The first report follows HELLO with
     nothing before it, so it travels only as long as the network takes: the smallest difference of
@@ -102,7 +102,7 @@ class Transit:
 
 
 class ReportGatherer:
-    """Assembles the reports of one connection."""
+    """Assembles the reports of a connection."""
 
     def __init__(self, seconds: Callable[[], float] = lambda: 0.0) -> None:
         """

@@ -150,7 +150,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         """The master has accepted us."""
         self._said.pop(str(self._masters.current), None)
         self._connected(connection)
-        # Nothing is before it: how long later reports travel is measured against this one.
+        # It waits for nothing: the travel times of later reports are measured against it.
         self.reportDue(connection)
 
     def reportDue(self, connection: ForwarderProtocol) -> None:

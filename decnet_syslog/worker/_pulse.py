@@ -5,7 +5,7 @@ What must be true:
 
 * a master that accepts reports gets one every C{BEAT_S}: that the forwarder is alive, how far
   behind it is and which files it cannot read. It learns of new trouble at the next look;
-* a report describes the files, not what was sent: sizes and times are those of the files;
+* a report describes the files, not the sent octets: it has the sizes and times of the files;
 * a report can be late, and the master can tell how late. While the forwarder is behind, it reports
   more often;
 * a slow disk delays the files thread but not the reports: each repeats the last finished look.

@@ -62,7 +62,7 @@ def inOrder(
     records: Sequence[dns.Record_SRV], chance: Callable[[Address], float]
 ) -> list[Address]:
     """
-    The targets by priority; those of the same priority in random order by weight (RFC 2782).
+    The targets by priority, and in random order by weight within one priority (RFC 2782).
 
     Each target has its own random number, so a slightly changed list gives a slightly changed
     order. Sorting by C{-log(chance) / weight} gives the same distribution as the drawing in RFC

@@ -216,7 +216,7 @@ def run(octets: bytes) -> None:
     stream = source.rest()
     whole = _receive(stream, limit, mode, b"", 0)
     usual = room.COMPILED_OCTETS_MIN
-    # All of these octets are too few for the compiled way.
+    # These octets are too few for the compiled path.
     room.COMPILED_OCTETS_MIN = 1
     try:
         assert whole == _receive(stream, limit, mode, b"", 0), "compiled"

@@ -6,7 +6,7 @@ listener's status every three seconds. The truth is known from outside: when eac
 and which octets C{master.log} has. Three ways to be slow:
 
 * C{throttled}: the listener's C{--max-rate};
-* C{link}: a TCP proxy that passes on so many octets a second, with the kernel's usual buffers;
+* C{link}: a TCP proxy that limits the octets per second, with the kernel's usual buffers;
 * C{burst}: the same proxy, and everything written at once.
 
 At every look the shown lag, in seconds and in octets, must be within 20 % of the truth, or within
@@ -41,7 +41,7 @@ from decnet_syslog.testing import LocalCluster, Process
 
 __all__ = ["TRIALS", "Look", "Slow", "run", "wrong"]
 
-# Octets a second: what is written, and what arrives.
+# Octets a second: of the writer, and of the connection.
 WRITTEN = 60_000
 DELIVERED = 20_000
 
@@ -128,7 +128,7 @@ class Writer:
     number: int = 0
 
     def write(self, octets: int) -> None:
-        """Write lines of about so many octets."""
+        """Write lines of about this total size."""
         lines = []
         for _ in range(max(1, octets // LINE_OCTETS)):
             self.number += 1

@@ -90,7 +90,7 @@ def _count(frames: Sequence[bytes]) -> str:
 
 
 def _octets(text: str) -> bytes:
-    """The octets of a case: those that are not UTF-8 are written as surrogates."""
+    """The octets of a case; octets that are not UTF-8 are written as surrogates."""
     return text.encode("utf-8", "surrogateescape")
 
 

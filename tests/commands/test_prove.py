@@ -139,7 +139,7 @@ class CommandTests(PairTestCase):
         self.assertIn("offset 4", said)
 
     def test_verifyUnknown(self) -> None:
-        """If no record is of the worker or the log, those that are there are named, not all."""
+        """If no record is from the worker or the log, the existing names are listed."""
         self.directory.mkdir(parents=True, exist_ok=True)
         output, log = self.directory / "out.json", self.directory / "log"
         record = {"source_log": "/a", "source_offset": 0, "raw_line": "x"}

@@ -414,7 +414,7 @@ class MistakeTests(ConfigurationTestCase):
                 self.assertRegex(self.refused(whole), rf"\A(?:{words})")
 
     def test_linesOfEntries(self) -> None:
-        """Every key has its line, whatever stands before it."""
+        """Every key has its line, whatever precedes it."""
         text = (
             "\ufeff# [x] = 'a'\r\n"
             'a = """\r\n[no]\n # no "quoted" \\""" \n""""\n'

@@ -85,7 +85,7 @@ class DecnetTests(ConfigurationTestCase):
         self.assertEqual(self.options().masters[0].port, 6515)
 
     def test_variables(self) -> None:
-        """The variables that DECNET's agent uses count, also without a file, and before it."""
+        """The variables that DECNET's agent uses count, also without a file, and come before it."""
         options = self.options(
             DECNET_MASTER_HOST="192.0.2.1,192.0.2.2",
             DECNET_AGENT_LOG_FILE="/var/log/x.log",

@@ -24,7 +24,7 @@ BEGIN = "master-host = 'a'\nlog-file = '/b'\n"
 
 
 class RereadTests(ConfigurationTestCase):
-    """What SIGHUP changes, and what it only mentions."""
+    """Options that SIGHUP changes, and options that it only mentions."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -56,7 +56,8 @@ class RereadTests(ConfigurationTestCase):
 
     def test_changes(self) -> None:
         """
-        What can change changes; what cannot is named, each time, until the file has it no more.
+        An option that can change takes effect; any other is named each time, until the file no
+        longer has it.
         """
         reread, used = self.begin(BEGIN)
         reread()
@@ -142,7 +143,7 @@ class HungUpTests(PairTestCase):
 
     def test_bothEnds(self) -> None:
         """
-        Both ends use what has changed in their files and name what has not, and no line is lost.
+        Both ends use changed values in their files and name the others, and no line is lost.
         """
         listener, forwarder = self.directory / "l.toml", self.directory / "f.toml"
         listener.write_text("max-rate = '1m'\n")

@@ -56,7 +56,7 @@ class ComposeTestCase(SynchronousTestCase):
             process.wait()
 
     def mounts(self, service: str) -> dict[str, Path]:
-        """The paths in a container, and what is there."""
+        """The paths in a container, and their files."""
         found: dict[str, Path] = {}
         for volume in self.services[service].get("volumes", ()):
             source, target = volume.removesuffix(":ro").split(":")

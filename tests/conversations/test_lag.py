@@ -399,7 +399,7 @@ class HoldingTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_shortPauses(self) -> None:
-        """Pauses of a moment, as every fast transfer has them, hold nobody back."""
+        """Short pauses, as in every fast transfer, hold no worker back."""
         self.pauses(Pause.ROOM, 0.1, 30)
         self.assertEqual(self.connection.told, [])
         self.assertEqual(round(self.holding.seconds["w1", "output"], 3), 3.0)
@@ -420,7 +420,7 @@ class HoldingTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_window(self) -> None:
-        """A limited worker may have what it may send in a few seconds under way."""
+        """A limited worker may have a few seconds' octets under way."""
         self.assertEqual([windowFor(0), windowFor(16384)], [0, 24576])
         self.assertEqual(windowFor(1_000_000), 1_500_000)
         self.assertEqual(FREE.reason, "none")

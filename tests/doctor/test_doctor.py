@@ -191,7 +191,7 @@ class BundleTests(DoctorTestCase):
         self.assertFound(FAIL, "not for servers", "ca init")
 
     def test_openDirectory(self) -> None:
-        """A bundle's directory in which anybody can create files is found."""
+        """A bundle's directory in which every user can create files is found."""
         path = self.write(certificate(["w1"]))
         path.chmod(0o777)
         self.check(path)

@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.files._closes}: who may still write to a rotated file."""
+"""Tests for L{decnet_syslog.files._closes}: processes that can still write to a rotated file."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class NoLeasesTests(TailTestCase):
         self.assertEqual(self.ledger.octets(), b"one\ntwo\n")
 
     def test_openFileIsKept(self) -> None:
-        """A writer that closes nothing is waited for, and what it writes is shipped."""
+        """The forwarder waits for a writer that keeps its file open, and ships its lines."""
         self.rotate()
         self.after(QUIET_UNKNOWN_S - 5)
         self.assertTrue(self.isHeld())

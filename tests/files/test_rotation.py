@@ -286,7 +286,7 @@ class RotationTests(TailTestCase):
 
     def test_somebodysCopy(self) -> None:
         """
-        A copy made by somebody under a rotated name is shipped and reported: two files
+        A user's copy under a rotated name is shipped and reported: two files
         with the same octets are two contents. A copy under another name is ignored.
         """
         self.append(b"a\nb\n")
@@ -369,7 +369,7 @@ class RotationTests(TailTestCase):
         self.assertEqual(self.settle(), banner + b"first\n" + banner + second)
 
     def test_truncatedWhenRenamed(self) -> None:
-        """A renamed file that somebody truncates becomes a gap, and delays nothing."""
+        """A renamed file that another program truncates becomes a gap, and delays nothing."""
         self.append(b"a\nb\n")
         self.ship(pieces=1, octets=2)
         self.rotate()

@@ -118,7 +118,7 @@ class JournalTests(SynchronousTestCase):
         """
         Open a journal with this content.
 
-        @return: what it reports; C{None} if it was refused with a one-line reason.
+        @return: its report; C{None} if it was refused with a one-line reason.
         """
         path = self.directory / "damaged.db"
         for end in ("-wal", "-journal"):

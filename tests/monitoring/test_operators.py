@@ -65,7 +65,7 @@ class RoleTests(SynchronousTestCase):
     """A certificate for one role is refused for the other."""
 
     def test_operatorCertificate(self) -> None:
-        """A certificate is an operator's if it says so and is for clients."""
+        """A certificate is an operator's if it has that role and is for clients."""
         self.assertIsNone(refuseOperator(operator()))
         everything = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
         for other in (

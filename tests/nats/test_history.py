@@ -828,7 +828,7 @@ class FullTests(BackTestCase):
             JournalBlocked, listener.commit, [lines(None, 0, b"x\n" * 40000)]
         )
         self.assertIn("maximum bytes", str(error))
-        self.assertIn("all of it is written", str(error))
+        self.assertIn("all lines are written", str(error))
         writer.tidy()
         self.assertEqual(len(listener.known("w1")), count)
         self.assertNotEqual(listener.commit([lines(None, 0, b"x\n" * 40000)]), [None])

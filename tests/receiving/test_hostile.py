@@ -41,7 +41,7 @@ from .test_reception import OTHER, ReceptionTestCase
 
 
 class PositionTests(ReceptionTestCase):
-    """A position that no file can have is refused before it reaches the journal."""
+    """A position that no file can have never reaches the journal."""
 
     def test_positionOverflow(self) -> None:
         """No control line or frame moves a position past the largest number."""
@@ -450,7 +450,7 @@ class HaltTests(ReceptionTestCase):
     """A halted receiver gets no more of the received octets."""
 
     def test_haltedOctetsWait(self) -> None:
-        """The remaining octets wait in order, and later ones queue behind them."""
+        """The remaining octets wait in order, and later ones queue."""
         receiver = HaltingReceiver()
         receiver.dataReceived(b"EMPTY 1\n" * 25 + b"3 ab")
         self.assertEqual(len(receiver.seen), 10)

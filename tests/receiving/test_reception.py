@@ -477,7 +477,7 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertEqual(self.commits.pendingOctets, 0)
 
     def test_lineFeedInside(self) -> None:
-        """A frame with a line feed is refused; frames before it are kept."""
+        """A frame with a line feed is refused; earlier frames are kept."""
         session, _ = self.open()
         with self.assertRaises(Violation) as caught:
             session.framesReceived([b"good", b"two\nlines", b"after"])

@@ -263,7 +263,7 @@ class RevocationTests(AdmissionTestCase):
 
     def test_outOfDateAtStart(self) -> None:
         """
-        A listener that starts with an outdated list still refuses what it revokes, and
+        A listener that starts with an outdated list still refuses revoked certificates, and
         reports its age.
         """
         own: Any = self.authority.signers()[0].key

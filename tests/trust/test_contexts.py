@@ -362,7 +362,7 @@ class ListenerTests(TLSTestCase):
         self.assertEqual(len(lost), 1)
 
     def test_brokenFrame(self) -> None:
-        """A broken frame closes its connection; complete frames before it are kept."""
+        """A broken frame closes its connection; earlier complete frames are kept."""
         client = self.connect(
             ForwarderContext(worker(), "decnet-master", False), b"3 one3 two05 bad"
         )

@@ -156,7 +156,7 @@ class GatheringTests(SynchronousTestCase):
         self.assertEqual(got, plain)
 
     def received(self, server: GatheringConnection, octets: bytes) -> bytes:
-        """The plaintext from C{receive}. If it says so, there is no more."""
+        """The plaintext from C{receive}. At its end there is no more."""
         plain = server.receive(octets)
         if server.isQuiet:
             self.assertNotEqual(plain, b"")

@@ -187,7 +187,7 @@ class RefusedTests(HomesTestCase):
         return asPEM(octets.replace(strong, strong[:-1] + b"\1"))
 
     def swapped(self) -> bytes:
-        """A request with somebody else's key, signed by another."""
+        """A request with a foreign key, signed by another."""
         mine, theirs = key("requester").public_key(), key("theirs").public_key()
         octets = x509.load_pem_x509_csr(request("w1")).public_bytes(Encoding.DER)
         self.assertEqual(octets.count(spki(mine)), 1)

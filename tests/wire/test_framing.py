@@ -99,7 +99,7 @@ class RoundTripTests(SynchronousTestCase):
 
 
 class RefusalTests(SynchronousTestCase):
-    """Invalid input is refused immediately, and no frame before it is lost."""
+    """Invalid input is refused immediately, and no earlier frame is lost."""
 
     def refused(self, octets: bytes, **options: int) -> FramingError:
         """Decode the octets after a valid frame, whole and octet by octet."""

@@ -764,7 +764,7 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
     def test_closeComesLast(self) -> None:
-        """Octets handed over before a BYE are written before it."""
+        """Octets handed over before a BYE are written first."""
         self.session.sendOctets(b"last words")
         self.session.close(BYE("error", "x"))
         self.run_()

@@ -75,7 +75,7 @@ class AddressTests(SynchronousTestCase):
 
 
 class MastersTests(SynchronousTestCase):
-    """The choice of the next master, and the delay before it."""
+    """The choice of the next master, and the delay until then."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -85,7 +85,7 @@ class MastersTests(SynchronousTestCase):
         return MasterSelector(addresses, self.clock, lambda: self.dice)
 
     def fail(self, masters: MasterSelector) -> tuple[Address, float]:  # type: ignore[override]
-        """Let an attempt fail. Returns the next master and the delay before it."""
+        """Let an attempt fail. Returns the next master and the delay until then."""
         wait = masters.failed()
         self.clock.advance(wait)
         return masters.current, wait

@@ -66,7 +66,7 @@ class OpenStateTests(SynchronousTestCase):
             db.execute("INSERT INTO forwarder_offset VALUES ('default', ?)", (offset,))
 
     def test_offsetCounts(self) -> None:
-        """The offset counts, and the log says so."""
+        """The offset counts, and the log reports it."""
         self.decnetWrites(42)
         self.assertEqual(self.open().legacyOffset(), 42)
         self.assertIn("beginning at 42", self.said[0])
@@ -111,7 +111,7 @@ class OpenStateTests(SynchronousTestCase):
         self.assertNotIn("\n", error)
 
     def test_pipe(self) -> None:
-        """A FIFO in its place is refused with one line; nobody waits for its other end."""
+        """A FIFO in its place is refused with one line, without waiting for its other end."""
         os.mkfifo(self.decnet)
         error = str(self.assertRaises(SystemExit, self.open))
         self.assertIn("forwarder.db", error)
@@ -120,7 +120,7 @@ class OpenStateTests(SynchronousTestCase):
     def test_otherForwarderRuns(self) -> None:
         """
         If the database in the bundle's directory is the one of another forwarder of ours that
-        runs, this one starts without it: nobody waits for its lock.
+        runs, this one starts without waiting for its lock.
         """
         holder = subprocess.Popen(
             [sys.executable, "-c", HOLDER, str(self.decnet)],
