@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from decnet_syslog.monitoring._forwardermetrics import forwarderMetrics
-from decnet_syslog.receiving._listener import TURN_AWAY_S
+from decnet_syslog.receiving._authenticated import TURN_AWAY_S
 from decnet_syslog.sending._session import Session
 from decnet_syslog.trust._alpn import DELIVERY_PROTOCOL, DELIVERY_PROTOCOLS
 from decnet_syslog.trust._contexts import (

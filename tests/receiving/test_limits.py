@@ -422,7 +422,7 @@ class CollisionTests(LimitedTestCase):
 
     def from_(self, host: str) -> None:
         """Make the next connections come from an address."""
-        from decnet_syslog.receiving import _listener as listeners
+        from decnet_syslog.receiving import _authenticated as listeners
 
         self.patch(listeners, "showAddress", lambda peer: f"{host}:1000")
 

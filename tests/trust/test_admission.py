@@ -22,7 +22,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.errors import UserError
-from decnet_syslog.receiving._listener import EXPEL_S
+from decnet_syslog.receiving._authenticated import EXPEL_S
 from decnet_syslog.trust._admission import Admission
 from decnet_syslog.trust._allowlist import readAllowList
 from decnet_syslog.trust._authority import Authority
