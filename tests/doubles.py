@@ -21,8 +21,9 @@ from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._interfaces import Events
 from decnet_syslog.outputs._paths import OutputPaths
 from decnet_syslog.outputs._rendering import RAW, Format
-from decnet_syslog.receiving._acked import AckedSession, Key
+from decnet_syslog.receiving._acked import AckedSession
 from decnet_syslog.receiving._flowcontrol import Pause
+from decnet_syslog.receiving._openstreams import Key
 from decnet_syslog.wire import BYE, ControlLine
 from decnet_syslog.wire._provenance import Provenance
 

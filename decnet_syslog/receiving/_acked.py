@@ -1,31 +1,21 @@
 """
-A session with the delivery extension: positions, gaps, acknowledgements.
+A session with the delivery extension: its control lines, streams and acknowledgements.
 
-Requirements, in addition to those of L{decnet_syslog.receiving._session}:
+Requirements, in addition to those of L{decnet_syslog.receiving._positioned}:
 
-* every deposit starts where the previous one ended. The forwarder sends its position (C{AT}),
-  and the listener compares it and never adjusts it;
 * an acknowledgement covers only octets that a commit has made durable;
 * before a peer receives a position, it receives a mark of the journal that comes after that
-  position (L{decnet_syslog.receiving._history});
-* a line contains no LF: the journal commits the file's own octets, and their CRC is the file's.
-
-This module is long because each control line has its rules, and these are in one place.
+  position (L{decnet_syslog.receiving._history}).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Protocol, TypeAlias
 
 from twisted.python.failure import Failure
 
 from ..journal import (
-    DEPOSIT_COST,
-    LINE_COST,
     Batch,
-    Deposit,
     GroupCommit,
     IJournal,
     JournalBlocked,
@@ -36,71 +26,43 @@ from ..journal import (
 from ..limits import Limits
 from ..wire import (
     AT,
-    BEAT,
     BYE,
     CLOSE,
     EMPTY,
     HISTORY,
-    LAG,
     LAST,
     LIMIT,
     LIST,
     OPEN,
-    REPORT,
     RESUME,
     SEEN,
     SKIP,
-    STATE,
-    TROUBLE,
     ControlLine,
     ForwarderReport,
-    Lines,
-    ReportGatherer,
-    TooMuch,
 )
-from ._assembler import Origin, asLines
+from ._assembler import Origin
 from ._history import SentMarks
 from ._holding import FREE, Held, windowOf
 from ._known import KnownStreams
-from ._openstreams import OpenStream, OpenStreams
-from ._session import IConnection, ReceiverSession, Violation
+from ._openstreams import IStreamRegistry, Key
+from ._positioned import PositionedSession
+from ._reports import PeerReports
+from ._session import IConnection, Violation
 from ._unacknowledged import Unacknowledged
 
-__all__ = ["AckedSession", "IStreamRegistry", "Key"]
+__all__ = ["AckedSession"]
 
-# Empty lines in one EMPTY: they take memory without any octets on the wire.
-EMPTY_LINES_MAX = 1024
-
-# The cost of a gap while it waits for the disk: rows in two tables, for ten octets.
-GAP_COST = 4 * DEPOSIT_COST
-
-# A code of BYE, and its text.
+# Codes of BYE, and their texts.
+_SUPERSEDED = ("superseded", "another connection has taken over the stream")
 _WENT_BACK = (
     "journal-went-back",
     "the journal has lost messages: connect again, and offer all files again",
 )
 
-# A stream: worker, id, generation.
-Key: TypeAlias = tuple[str, str, int]
 
-
-class IStreamRegistry(Protocol):
-    """A registry of the connection that owns each stream."""
-
-    def opened(self, stream: Key, session: AckedSession) -> None:
-        """A connection will request the grant: close an older connection of the stream."""
-
-    def closed(self, stream: Key, session: AckedSession) -> None:
-        """A connection has released a stream."""
-
-
-def _lineFeed() -> Violation:
-    return Violation("line-feed", "a line with a line feed inside")
-
-
-class AckedSession(ReceiverSession):
+class AckedSession(PositionedSession):
     """
-    A session with the delivery extension: positions, gaps, acknowledgements.
+    A session with the delivery extension.
 
     @ivar opened: the streams that are open on this connection.
     """
@@ -124,17 +86,15 @@ class AckedSession(ReceiverSession):
         @param window: how many octets the peer may have unacknowledged, 0: no limit; C{None} if
             version 2.1 was not negotiated.
         """
-        super().__init__(who, connection, commits)
+        super().__init__(who, connection, commits, limits)
         self._journal = journal
         self._limits = limits
         self._registry = registry
-        self._reported = reported
-        self._report = ReportGatherer(commits.seconds)
+        self._reports = PeerReports(
+            who.worker, reported, window is not None, commits.seconds
+        )
         self._window = window
         self.opened: set[Key] = set()
-        self._streams = OpenStreams(limits)
-        # Whether the next frame is the last line of a file.
-        self._isLast = False
         self._hasListed = self._saidBye = False
         self._hasAsked = self._hasOpened = False
         self._turns = journal.turns
@@ -169,71 +129,6 @@ class AckedSession(ReceiverSession):
         if self._window is not None and not self._over:
             self._connection.sendControl(LIMIT(windowOf(self._window, held), *held))
 
-    def framesReceived(self, messages: list[bytes]) -> None:
-        """Messages from one receive, each a line of the current stream."""
-        if self._isLast:
-            self._lastReceived(self._stream(), messages)
-            return
-        lines = asLines(messages)
-        if lines is not None:
-            self.linesReceived(lines)
-            return
-        self._stream()
-        bad = next(at for at, message in enumerate(messages) if b"\n" in message)
-        good = asLines(messages[:bad])
-        if bad and good is not None:
-            self.linesReceived(good)
-        raise _lineFeed()
-
-    def linesReceived(self, lines: Lines) -> None:
-        """Lines of the current stream."""
-        stream = self._streams.current
-        if stream is None or self._isLast:
-            self._lastReceived(self._stream(), lines.messages)
-            return
-        octets = len(lines.octets)
-        stream.advance(octets)
-        self._assembler.blocks.append(lines)
-        # The LFs do not count: the peer has not sent them.
-        self._gather(octets + (LINE_COST - 1) * lines.number)
-
-    def _stream(self) -> OpenStream:
-        """
-        The stream that frames belong to.
-
-        @raise Violation: there is none.
-        """
-        stream = self._streams.current
-        if stream is None:
-            raise Violation("order", "a frame before AT")
-        return stream
-
-    def _lastReceived(self, stream: OpenStream, messages: list[bytes]) -> None:
-        message, *more = messages
-        if b"\n" in message:
-            raise _lineFeed()
-        self._isLast = False
-        self._cut()
-        if not message:
-            raise Violation("order", "an empty line as the last of a file")
-        start = stream.advance(len(message))
-        self._deposit(stream, start, message)
-        self._gather(DEPOSIT_COST + len(message))
-        # Wherever the receives were cut: no frame may follow until the next AT.
-        self._streams.current = None
-        if more:
-            raise Violation("order", "a frame after the last line of a file")
-
-    def _deposit(
-        self, stream: OpenStream, start: int, octets: bytes, reason: str | None = None
-    ) -> None:
-        provenance = self._assembler.provenance(stream.name)
-        self._assembler.deposits.append(
-            Deposit(
-                provenance, stream.lease, start, stream.received, octets, reason=reason
-            )
-        )
-
     def controlReceived(self, line: ControlLine) -> None:
         """
         A control line.
@@ -246,13 +141,9 @@ class AckedSession(ReceiverSession):
             case AT():
                 self._at(line)
             case EMPTY(count):
-                if self._streams.current is None or not 0 < count <= EMPTY_LINES_MAX:
-                    raise Violation("order", f"EMPTY {count}")
-                self.linesReceived(Lines(b"\n" * count, count))
+                self._empty(count)
             case LAST():
-                if self._streams.current is None or self._isLast:
-                    raise Violation("order", "LAST")
-                self._isLast = True
+                self._last()
             case SKIP(octets, reason):
                 self._skip(octets, reason)
             case OPEN():
@@ -271,15 +162,8 @@ class AckedSession(ReceiverSession):
                 # In the journal's thread before any grant of this connection.
                 held = self._commits.perform(self._holds, Mark(number, token))
                 held.addCallbacks(self._answer, self._noSpace)
-            case STATE() | TROUBLE() | BEAT() | LAG() | REPORT() if self._mayReport(
-                line
-            ):
-                try:
-                    report = self._report.lineReceived(line)
-                except TooMuch as error:
-                    raise Violation("limit", str(error)) from None
-                if report is not None and self._reported is not None:
-                    self._reported(self.who.worker, report)
+            case _ if self._reports.areNegotiated(line):
+                self._reports.lineReceived(line)
             case BYE(code, text):
                 self._log.info(
                     "{worker} says goodbye: {code} {text!r}",
@@ -292,41 +176,6 @@ class AckedSession(ReceiverSession):
                 raise Violation(
                     "order", f"{type(line).__name__} is not for the listener"
                 )
-
-    def _mayReport(self, line: ControlLine) -> bool:
-        """Whether this line of a report was negotiated."""
-        if self._reported is None:
-            return False
-        names = STATE | BEAT if self._window is None else LAG | REPORT
-        return isinstance(line, TROUBLE | names)
-
-    def _at(self, line: AT) -> None:
-        if self._isLast:
-            raise Violation("order", "AT between LAST and its frame")
-        stream = self._streams.at(line)
-        if stream is not self._streams.current:
-            self._cutEarly()
-            self._streams.current = stream
-
-    def _skip(self, octets: int, reason: str) -> None:
-        stream = self._streams.current
-        if stream is None or self._isLast or octets < 1:
-            raise Violation("order", f"SKIP {octets}")
-        self._cut()
-        start = stream.advance(octets)
-        deposits = self._assembler.deposits
-        if deposits:
-            before = deposits[-1]
-            if (before.grant, before.end, before.reason) == (
-                stream.lease,
-                start,
-                reason,
-            ):
-                deposits[-1] = replace(before, end=stream.received)
-                self._gather(LINE_COST)
-                return
-        self._deposit(stream, start, b"", reason)
-        self._gather(GAP_COST)
 
     def _open(self, line: OPEN) -> None:
         self._streams.request(line)
@@ -380,24 +229,6 @@ class AckedSession(ReceiverSession):
     def _listingRefused(self) -> None:
         self._close("limit", "the answer to LIST was not read, and others wait")
 
-    def _cutEarly(self) -> None:
-        """Make a deposit of the gathered lines, one more than the commit would have made."""
-        if self._assembler.blocks:
-            self._gather(DEPOSIT_COST)
-        self._cut()
-
-    def _cut(self, receivedAt: str | None = None) -> None:
-        """Make a deposit of the lines gathered for the current stream."""
-        stream = self._streams.current
-        if stream is not None:
-            self._assembler.cut(stream.name, stream.lease, stream.received, receivedAt)
-
-    def take(self, receivedAt: str) -> Sequence[Deposit]:
-        """Everything received since the last call, cut where stream or kind changes."""
-        self._cut(receivedAt)
-        self._handOver()
-        return self._assembler.take()
-
     def committed(self, batches: Sequence[Batch | None], now: float) -> None:
         """Acknowledge durable octets, now or soon. Close the connection of a stale sender."""
         owed = self._unacknowledged
@@ -420,10 +251,7 @@ class AckedSession(ReceiverSession):
         if journal.turns != self._turns:
             return _WENT_BACK
         refusal = journal.refusals.get((self.who.worker, self.who.address))
-        return refusal or (
-            "superseded",
-            "another connection has taken over the stream",
-        )
+        return refusal or _SUPERSEDED
 
     def journalWentBack(self) -> None:
         """Close the connection: the journal went back, so our positions are wrong."""
@@ -450,7 +278,7 @@ class AckedSession(ReceiverSession):
         them over as well, streams that it has not opened yet would overtake those it has.
         """
         self._discard()
-        self._close("superseded", "another connection has taken over the stream")
+        self._close(*_SUPERSEDED)
 
     def connectionLost(self) -> None:
         """Discard waiting octets while the disk is full: the forwarder sends them again."""

@@ -8,16 +8,33 @@ belong to the stream of the last AT.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from ..journal import StreamLease
 from ..limits import Limits
 from ..wire import AT, NAMES_OCTETS_MAX, NUMBER_MAX, OPEN, octetsOf
 from ._session import Violation
 
-__all__ = ["OpenStream", "OpenStreams"]
+if TYPE_CHECKING:
+    from ._acked import AckedSession
+
+__all__ = ["IStreamRegistry", "Key", "OpenStream", "OpenStreams"]
 
 # The longest path of a Linux system.
 NAME_OCTETS_MAX = 4096
+
+# A stream: worker, id, generation.
+Key: TypeAlias = tuple[str, str, int]
+
+
+class IStreamRegistry(Protocol):
+    """A registry of the connection that owns each stream."""
+
+    def opened(self, stream: Key, session: AckedSession) -> None:
+        """A connection will request the grant: close an older connection of the stream."""
+
+    def closed(self, stream: Key, session: AckedSession) -> None:
+        """A connection has released a stream."""
 
 
 @dataclass

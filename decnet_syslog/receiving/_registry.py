@@ -19,8 +19,9 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from ..wire import BYE
-from ._acked import AckedSession, Key
+from ._acked import AckedSession
 from ._flowcontrol import Pause
+from ._openstreams import Key
 
 __all__ = ["ConnectionRegistry", "IMember"]
 

@@ -47,9 +47,10 @@ from decnet_syslog.limits import Limits
 from decnet_syslog.outputs._feeds import OutputWriter
 from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._rendering import RAW, RECORDS
-from decnet_syslog.receiving._acked import AckedSession, IStreamRegistry
+from decnet_syslog.receiving._acked import AckedSession
 from decnet_syslog.receiving._assembler import Origin
 from decnet_syslog.receiving._flowcontrol import Pause
+from decnet_syslog.receiving._openstreams import IStreamRegistry
 from decnet_syslog.receiving._registry import ConnectionRegistry
 from decnet_syslog.receiving._session import Violation
 from decnet_syslog.sending._acked import AckedSender

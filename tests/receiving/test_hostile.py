@@ -17,10 +17,10 @@ from decnet_syslog.journal import _grantqueue as grantqueue
 from decnet_syslog.journal._sqlite import Journal, JournalFull
 from decnet_syslog.journal._values import Batch, Cursor, Deposit
 from decnet_syslog.limits import Limits
-from decnet_syslog.receiving._acked import EMPTY_LINES_MAX
 from decnet_syslog.receiving._assembler import Origin
 from decnet_syslog.receiving._openstreams import NAME_OCTETS_MAX
 from decnet_syslog.receiving._plain import PlainSession
+from decnet_syslog.receiving._positioned import EMPTY_LINES_MAX
 from decnet_syslog.receiving._session import Violation
 from decnet_syslog.wire import (
     ACK,
