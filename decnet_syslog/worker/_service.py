@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
     IStreamClientEndpoint,
@@ -43,6 +43,7 @@ from ._saving import OffsetSaver
 from ._settings import ForwarderSettings
 from ._srv import Directory
 from ._stateopening import openState
+from ._transport import TLSClientEndpoint
 
 __all__ = ["ForwarderComponents", "ForwarderService"]
 
@@ -279,8 +280,7 @@ class ForwarderService(Service):
     def _endpoint(self, master: Address | None = None) -> IStreamClientEndpoint:
         host, port = master or self._masters.current
         tcp = HostnameEndpoint(self._reactor, host, port)
-        endpoint: IStreamClientEndpoint = wrapClientTLS(self._context(), tcp)
-        return endpoint
+        return TLSClientEndpoint(self._context(), tcp, self._reactor)
 
     def _sessionFor(self, connection: ForwarderProtocol) -> Session | None:
         self._reporter.connected()
