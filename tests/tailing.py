@@ -175,6 +175,7 @@ class TailTestCase(SynchronousTestCase):
                     one.acknowledge(chunk.end, chunk.end, 0)
                 else:
                     crc = crc32(chunk.octets, at.crc)
+                    assert chunk.continued(at.crc) == crc, (chunk, at)
                     one.acknowledge(chunk.end, at.base, crc)
                 one.invariants()
         return self.ledger.octets()

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from zlib import crc32
 
 __all__ = ["Chunk", "FinalLine", "GapChunk", "LineChunk", "endBeforeLong"]
 
 
 @dataclass(frozen=True, slots=True)
 class LineChunk:
-    """Complete lines, each with its LF: the octets [start, end) of the content."""
+    """
+    Complete lines, each with its LF: the octets [start, end) of the content.
+
+    @ivar checksums: a CRC-32 of octets that end at C{start}, and the same continued to C{end}. Any
+        CRC-32 that has the first value at C{start} has the second at C{end}. C{None}: not known.
+    """
 
     start: int
     end: int
     octets: bytes
+    checksums: tuple[int, int] | None = None
+
+    def continued(self, crc: int) -> int:
+        """A CRC-32 of octets that end at C{start}, continued to C{end}."""
+        if self.checksums is not None and self.checksums[0] == crc:
+            return self.checksums[1]
+        return crc32(self.octets, crc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +36,10 @@ class FinalLine:
     start: int
     end: int
     octets: bytes
+
+    def continued(self, crc: int) -> int:
+        """A CRC-32 of octets that end at C{start}, continued to C{end}."""
+        return crc32(self.octets, crc)
 
 
 @dataclass(frozen=True, slots=True)

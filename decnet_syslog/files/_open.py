@@ -200,17 +200,15 @@ class OpenContent(HeldContent):
         return end
 
     def _lines(self, octets: bytes) -> LineChunk:
-        start = self.position
+        start, before = self.position, self._reading
         self._advance(octets)
-        return LineChunk(start, self.position, octets)
+        sums = (before.crc, self._reading.crc) if before.end == start else None
+        return LineChunk(start, self.position, octets, sums)
 
     def _advance(self, octets: bytes) -> None:
         at = self.position
         self.position += len(octets)
-        if len(octets) >= ANCHOR_OCTETS:
-            self._anchor = octets[-ANCHOR_OCTETS:]
-        else:
-            self._anchor = (self._anchor + octets)[-ANCHOR_OCTETS:]
+        self._anchor = (self._anchor + octets[-ANCHOR_OCTETS:])[-ANCHOR_OCTETS:]
         self._reading = self._reading.extended(at, octets)
         self._grow(self._reading)
         self._reached.append(_Reached(self.position, self._anchor, self._reading))

@@ -19,8 +19,6 @@ that held them is lost.
 
 from __future__ import annotations
 
-from zlib import crc32
-
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger, LogLevel
 
@@ -284,7 +282,7 @@ class AckedSender:
             self._counts.skipped(octets, chunk.reason)
             stream.base, stream.crc = chunk.end, 0
         else:
-            stream.crc = crc32(chunk.octets, stream.crc)
+            stream.crc = chunk.continued(stream.crc)
         stream.sent.append((chunk.end, stream.base, stream.crc))
         self.inFlight += octets
         self._window.sent(octets)

@@ -298,7 +298,9 @@ class FilesHistory:
             held.base, held.crc = chunk.end, 0
             self.ledger.gapOctets += chunk.end - chunk.start
         else:
-            held.crc = crc32(chunk.octets, held.crc)
+            crc = crc32(chunk.octets, held.crc)
+            assert chunk.continued(held.crc) == crc, (chunk, held)
+            held.crc = crc
             self.ledger.lines.update(chunk.octets.splitlines(True))
         if acknowledge:
             # MARK precedes ACK.
