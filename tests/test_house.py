@@ -208,7 +208,8 @@ class FloorTests(SynchronousTestCase):
         """A forwarder without a status port imports no web server, resolver or fleet."""
         code = (
             "import sys, decnet_syslog.worker.tap; print([name for name in"
-            " ('twisted.web.server', 'twisted.names.client', 'decnet_syslog.monitoring._fleet')"
+            " ('twisted.web.server', 'twisted.names.dns', 'twisted.application.internet',"
+            " 'importlib.metadata', 'decnet_syslog.monitoring._fleet')"
             " if name in sys.modules])"
         )
         said = subprocess.run(

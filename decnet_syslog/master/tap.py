@@ -139,7 +139,7 @@ def makeService(options: Options) -> IService:
         if admission.reloadIfChanged():
             sweep()
 
-    service = together(listener, renewal.reloadIfChanged, look)
+    service = together(listener, reactor, renewal.reloadIfChanged, look)
     watch.setServiceParent(service)  # type: ignore[no-untyped-call]
     room = None if shared else partial(available, journal)
     listener.reread = rereadListener(options, listener, watch.useCommand, room)

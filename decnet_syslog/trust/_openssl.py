@@ -24,7 +24,6 @@ import importlib
 import os
 import re
 import sys
-from importlib.metadata import PackageNotFoundError, distribution
 
 __all__ = ["CONFIGURATION", "TICKETS_SENT", "loadOpenSSL", "merged", "ticketsSent"]
 
@@ -100,6 +99,9 @@ def merged(path: str, text: str) -> str | None:
 
 def _isBundled() -> bool:
     """Whether cryptography has an OpenSSL of its own, as its wheels have."""
+    # Imported here, because most processes need it never.
+    from importlib.metadata import PackageNotFoundError, distribution
+
     try:
         wheel = distribution("cryptography").read_text("WHEEL") or ""
     except PackageNotFoundError:

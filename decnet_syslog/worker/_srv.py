@@ -10,18 +10,20 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.abstract import isIPv6Address
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
-from twisted.names import dns
 from twisted.python.failure import Failure
 
 from ..addresses import checkName, isNumeric
 from ..trust import showText
 from ._masters import Address
+
+if TYPE_CHECKING:
+    from twisted.names import dns
 
 __all__ = ["SERVICE", "Directory", "checkDomain", "inOrder"]
 
@@ -130,6 +132,9 @@ class Directory:
             self._timer = self._clock.callLater(seconds, self.ask)
 
     def _answered(self, answer: tuple[list[dns.RRHeader], Any, Any]) -> None:
+        # Imported here, because most forwarders ask no DNS for their masters.
+        from twisted.names import dns
+
         payloads = [header.payload for header in answer[0]]
         found = [one for one in payloads if isinstance(one, dns.Record_SRV)]
         records = cast("list[dns.Record_SRV]", found)

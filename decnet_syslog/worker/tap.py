@@ -104,7 +104,7 @@ def makeService(options: Options) -> IService:
         workerName=lambda: _nameOf(renewal.bundle),
     )
     renewal = Renewal(bundle, ExtendedKeyUsageOID.CLIENT_AUTH, context.use)
-    service = together(forwarder, renewal.reloadIfChanged)
+    service = together(forwarder, reactor, renewal.reloadIfChanged)
     watch = watchForwarder(reactor, forwarder, options.status, lambda: renewal.bundle)
     watch.setServiceParent(service)  # type: ignore[no-untyped-call]
     forwarder.reread = Reread(

@@ -15,7 +15,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from twisted.application.internet import TimerService
 from twisted.application.service import Service
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
@@ -519,14 +518,12 @@ class WatchedTests(SynchronousTestCase):
         def other() -> None:
             counts[1] += 1
 
-        both = together(Service(), look, other)
-        for timer in both:
-            if isinstance(timer, TimerService):
-                timer.clock = clock
+        both = together(Service(), clock, look, other)
         both.startService()
         clock.pump([FILES_CHECK_S] * 8)
         both.stopService()
         self.assertEqual(counts, [9, 9])
+        self.assertEqual(clock.getDelayedCalls(), [])
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
     def test_standsStill(self) -> None:
