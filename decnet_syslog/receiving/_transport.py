@@ -5,9 +5,13 @@ Twisted asks OpenSSL after each receive whether more plaintext is there, and whe
 to send something. For a line that travels alone both answers are known to be no: its record is
 complete, it was returned, and there is no other (L{decnet_syslog.trust._gathering}). Everything
 else, handshakes and closing included, is left to Twisted.
+
+A peer that fills a receive gets larger ones, so that a flood costs fewer turns.
 """
 
 from __future__ import annotations
+
+from typing import Any, cast
 
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 
@@ -16,8 +20,16 @@ from ..trust import GatheringConnection
 __all__ = ["ListenerTLSFactory", "ListenerTransport"]
 
 
+# The most that one receive takes from a socket: usually as much as Twisted's, and more from a peer
+# that sends faster than we read.
+RECEIVED_OCTETS = 2**16
+FLOOD_OCTETS = 2**18
+
+
 class ListenerTransport(BufferingTLSTransport):
     """A TLS transport that asks OpenSSL only when octets can be there."""
+
+    _isFlooded = False
 
     def dataReceived(self, data: bytes) -> None:
         """Decrypt received octets, and pass the plaintext on."""
@@ -30,6 +42,12 @@ class ListenerTransport(BufferingTLSTransport):
         ):
             super().dataReceived(data)  # type: ignore[no-untyped-call]
             return
+        isFlooded = len(data) >= RECEIVED_OCTETS
+        if isFlooded is not self._isFlooded:
+            self._isFlooded = isFlooded
+            octets = FLOOD_OCTETS if isFlooded else RECEIVED_OCTETS
+            # Twisted's sockets have this attribute; behind a proxy's header there is none.
+            cast(Any, self.transport).bufferSize = octets
         plain = connection.receive(data)
         if plain and not self._aborted:
             self.wrappedProtocol.dataReceived(plain)

@@ -36,9 +36,9 @@ PLAINTEXT_OCTETS_MAX = 2**14
 # The type of a record with octets of the peer's, and under TLS 1.3 of all others, too.
 APPLICATION_DATA = 23
 
-# About how much one answer returns: as much as Twisted takes from a socket. Rate limits apply
-# between one piece and the next.
-GATHERED_OCTETS = 2**16
+# About how much one answer returns: as much as a large receive takes from a socket. Rate limits
+# apply between one piece and the next.
+GATHERED_OCTETS = 2**18
 
 
 class GatheringConnection(SSL.Connection):

@@ -133,11 +133,12 @@ class FrameDecoder:
             data, at = (self._rest + data, self._at) if data else (self._rest, self._at)
             self._rest, self._at = b"", 0
         if self._held:
-            self._held += data[at:] if at else data
-            at = 0
-            if len(self._held) < self._needed:
+            if len(self._held) + len(data) - at < self._needed:
+                self._held += data[at:] if at else data
                 return None
-            data = bytes(self._held)
+            # One copy of the receive: its octets are not added to the held ones first.
+            data = b"".join((self._held, data[at:] if at else data))
+            at = 0
             self._held.clear()
         if self._past:
             at, found = self._readPast(data, at)
