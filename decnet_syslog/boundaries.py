@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-__all__ = ["Called", "Facts", "Foreign", "JSONObject", "OptionValue", "Reactor"]
+__all__ = [
+    "Called",
+    "Facts",
+    "Foreign",
+    "JSONObject",
+    "OptionRow",
+    "OptionValue",
+    "Reactor",
+    "Stored",
+]
 
 # Twisted describes a reactor by a dozen interfaces, which no class of it and no double in a test
 # has all, and Python has no type for several interfaces at once.
@@ -24,8 +33,14 @@ Facts: TypeAlias = Mapping[str, Any]
 # The value of an option: the row of the option in optParameters decides.
 OptionValue: TypeAlias = Any
 
+# Such rows: name, letter, default, help, and the function that converts a value.
+OptionRow: TypeAlias = list[OptionValue]
+
 # An object of a library without annotations, or of C.
 Foreign: TypeAlias = Any
+
+# A value in a row of a database. STRANGE (database.py) has the errors of damaged ones.
+Stored: TypeAlias = Any
 
 # What a call returns that one process or thread makes for another one.
 Called: TypeAlias = Any

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from .boundaries import OptionRow, OptionValue
 from .options import count, octets, seconds, secondsOrNever
 from .wire import MESSAGE_OCTETS_MAX
 
@@ -100,7 +100,7 @@ class Limits:
     filesPerWorker: int = 4096
 
     @classmethod
-    def fromOptions(cls, options: Mapping[str, Any]) -> Limits:
+    def fromOptions(cls, options: Mapping[str, OptionValue]) -> Limits:
         """
         The limits that the options of L{LIMIT_PARAMETERS} give.
 
@@ -255,7 +255,7 @@ _OPTIONS: tuple[tuple[str, str, str, Callable[[str], object]], ...] = (
 )
 
 #: Entries for C{optParameters}.
-LIMIT_PARAMETERS: list[list[Any]] = [
+LIMIT_PARAMETERS: list[OptionRow] = [
     [name, None, getattr(Limits, field), text, coerce]
     for field, name, text, coerce in _OPTIONS
 ]

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, TextIO
 
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -78,7 +78,7 @@ class Summing:
     Passes log events on, but limits similar ones.
     """
 
-    def __init__(self, write: Write, clock: Any) -> None:
+    def __init__(self, write: Write, clock: IReactorTime) -> None:
         """
         @param clock: L{twisted.internet.interfaces.IReactorTime}.
         """

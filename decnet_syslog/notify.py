@@ -27,7 +27,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .boundaries import Reactor
+from .boundaries import Called, Reactor
 
 __all__ = [
     "Notifier",
@@ -48,7 +48,7 @@ STATUS_S = 10.0
 # How long a manager that does not read its socket may delay us, in seconds.
 SEND_S = 1.0
 
-Parts = Callable[[], Mapping[str, Deferred[Any]]]
+Parts = Callable[[], Mapping[str, Deferred[Called]]]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from twisted.python import usage
 from twisted.python.reflect import accumulateClassList
 
 from . import __version__
+from .boundaries import OptionRow, OptionValue
 from .hotpath import description
 
 __all__ = [
@@ -184,7 +185,7 @@ class Described(usage.Options):
         if hasattr(self, "subOptions"):
             usage_: str = self.subOptions.getUsage(width)
             return usage_
-        rows: list[Any] = []
+        rows: list[OptionRow] = []
         accumulateClassList(type(self), "optParameters", rows)
         sizes = {
             name: asSize(default)
@@ -279,7 +280,7 @@ def checkDatabase(name: str, path: str) -> None:
 
 
 def fromEnvironment(
-    options: MutableMapping[str, Any],
+    options: MutableMapping[str, OptionValue],
     name: str,
     variables: Mapping[str, str],
     convert: Callable[[str], object],

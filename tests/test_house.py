@@ -35,7 +35,9 @@ FLOORS: tuple[frozenset[str], ...] = (
             "values",
         }
     ),
-    frozenset({"options", "private", "notify", "logs", "signals", "transports"}),
+    frozenset(
+        {"options", "private", "notify", "logs", "signals", "threads", "transports"}
+    ),
     frozenset({"configuration"}),
     frozenset({"wire", "trust", "database"}),
     frozenset({"files", "limits"}),

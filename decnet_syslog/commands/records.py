@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
 
+from ..boundaries import Facts, JSONObject
 from ..logs import printable
 from ..outputs import oneLine
 from ..wire import MISMATCH
@@ -29,7 +29,7 @@ class Filter:
             start + worker.encode("ascii") + b'"' for worker in sorted(self._workers)
         ] or [start]
 
-    def record(self, line: bytes) -> dict[str, Any] | None:
+    def record(self, line: bytes) -> JSONObject | None:
         """The record in a line; C{None}: there is none, or it is not wanted."""
         if not any(needle in line for needle in self.needles):
             return None
@@ -51,14 +51,14 @@ class Filter:
         return self.record(line) is not None
 
 
-def message(record: Mapping[str, Any]) -> bytes:
+def message(record: Facts) -> bytes:
     """The original octets of a record's line."""
     if "raw_base64" in record:
         return b64decode(record["raw_base64"])
     return str(record.get("raw_line", "")).encode("utf-8", "backslashreplace")
 
 
-def asText(record: Mapping[str, Any]) -> str:
+def asText(record: Facts) -> str:
     """
     A record for people: one line, without control characters for the terminal.
 
@@ -94,7 +94,7 @@ def asText(record: Mapping[str, Any]) -> str:
 
 def printedAs(
     format: str, terminal: bool, encoding: str
-) -> Callable[[bytes, Mapping[str, Any]], bytes]:
+) -> Callable[[bytes, Facts], bytes]:
     """
     The function that turns a line and its record into the octets to print.
 
@@ -102,20 +102,20 @@ def printedAs(
     @param terminal: whether a person reads the octets: then no control characters are printed.
     """
 
-    def asJSON(line: bytes, record: Mapping[str, Any]) -> bytes:
+    def asJSON(line: bytes, record: Facts) -> bytes:
         if line.isascii() and line.decode("ascii").isprintable():
             return line
         # The listener writes lines otherwise; and JSON does not escape DEL.
         return json.dumps(record).encode("ascii").replace(b"\x7f", b"\\u007f")
 
-    def asRaw(line: bytes, record: Mapping[str, Any]) -> bytes:
+    def asRaw(line: bytes, record: Facts) -> bytes:
         octets = oneLine(message(record))
         if not terminal:
             return octets
         text = printable(octets.decode("utf-8", "backslashreplace"))
         return text.encode(encoding, "backslashreplace")
 
-    def asShown(line: bytes, record: Mapping[str, Any]) -> bytes:
+    def asShown(line: bytes, record: Facts) -> bytes:
         return asText(record).encode(encoding, "backslashreplace")
 
     return {"json": asJSON, "raw": asRaw, "text": asShown}[format]

@@ -14,6 +14,7 @@ from typing import Any
 
 from twisted.python import usage
 
+from ..boundaries import JSONObject
 from ..errors import UserError
 from ..monitoring import SORTS
 from ..options import Described, count, directory
@@ -151,7 +152,7 @@ def _context(home: Path, masterName: str) -> ssl.SSLContext:
     return context
 
 
-def _fetch(url: str, context: ssl.SSLContext | None) -> dict[str, Any]:
+def _fetch(url: str, context: ssl.SSLContext | None) -> JSONObject:
     """
     Fetch the facts.
 

@@ -8,13 +8,14 @@ from typing import Any
 
 from twisted.python import usage
 
+from ..boundaries import Facts, JSONObject
 from ..monitoring import SORTS, STATE_FILTERS, naturalKey, select
 from ..options import nearest
 
 __all__ = ["FILE_SORTS", "Selection", "checkSort", "checkStates"]
 
 # The orders of a forwarder's files; the greatest lag and size come first.
-FILE_SORTS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+FILE_SORTS: Mapping[str, Callable[[Facts], Any]] = {
     "lag": lambda file: -file["behind_seconds"],
     "undelivered": lambda file: file["position"] - file["size"],
     "size": lambda file: -file["size"],
@@ -69,7 +70,7 @@ class Selection:
     reverse: bool = False
     most: int | None = None
 
-    def of(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+    def of(self, facts: Facts) -> JSONObject:
         """
         The status with only the selected workers or files, in order. Everything else is
         unchanged: numbers and problems are those of all.
@@ -98,7 +99,7 @@ class Selection:
             return {**facts, "files": files[: self.most]}
         return dict(facts)
 
-    def _known(self, sorts: Mapping[str, Any], usual: str, things: str) -> str:
+    def _known(self, sorts: Facts, usual: str, things: str) -> str:
         if self.sort is None:
             return usual
         if self.sort not in sorts:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
+from ..boundaries import Facts
 from ..monitoring import STATE_FILTERS, bySeverity, day, octets, rate, span
 from ..trust import showText
 
 __all__ = ["ROLES", "statusText"]
-
-Facts = Mapping[str, Any]
 
 
 def _cell(value: object) -> str:

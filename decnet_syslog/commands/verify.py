@@ -13,10 +13,10 @@ from base64 import b64decode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from twisted.python import usage
 
+from ..boundaries import JSONObject
 from ..errors import UserError
 from ..journal import Journal
 from ..options import Described
@@ -174,7 +174,7 @@ class Seen:
 
 def records(
     paths: Iterable[str], worker: str, log: str | None, seen: Seen | None = None
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[JSONObject]:
     """
     The records of a worker's lines that have positions, in order.
 
@@ -186,7 +186,7 @@ def records(
             with open(path, "rb") as file:
                 for number, line in enumerate(file, 1):
                     try:
-                        record: dict[str, Any] = json.loads(line)
+                        record: JSONObject = json.loads(line)
                     except ValueError:
                         raise UserError(
                             f"{path}, line {number}: not a record"
@@ -205,7 +205,7 @@ def records(
             raise UserError(f"cannot read {path}: {error.strerror}") from None
 
 
-def compare(files: list[str], found: Iterable[dict[str, Any]]) -> Sum:
+def compare(files: list[str], found: Iterable[JSONObject]) -> Sum:
     """
     Go through files and records together.
 
@@ -254,7 +254,7 @@ def compare(files: list[str], found: Iterable[dict[str, Any]]) -> Sum:
     return total
 
 
-def _octets(record: dict[str, Any]) -> bytes:
+def _octets(record: JSONObject) -> bytes:
     if "raw_base64" in record:
         return b64decode(record["raw_base64"])
     return str(record["raw_line"]).encode("utf-8")

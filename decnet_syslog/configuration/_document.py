@@ -23,6 +23,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from ..boundaries import JSONObject
+
 __all__ = ["CONFIGURATION_OCTETS_MAX", "Entry", "readEntries"]
 
 # All options, each with a paragraph of comments and a hundred values, are a tenth of this.
@@ -149,9 +151,7 @@ def _entries(text: str) -> Iterator[Entry]:
             yield from _flat(section, found, line)
 
 
-def _flat(
-    section: tuple[str, ...], table: dict[str, Any], line: int
-) -> Iterator[Entry]:
+def _flat(section: tuple[str, ...], table: JSONObject, line: int) -> Iterator[Entry]:
     """Dotted keys and inline tables are sections, too."""
     for name, value in table.items():
         yield Entry((*section, name), value, line)

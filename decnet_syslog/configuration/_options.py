@@ -13,11 +13,11 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
 
 from twisted.python import usage
 from twisted.python.reflect import accumulateClassList
 
+from ..boundaries import OptionRow, OptionValue
 from ..options import Described
 from ._decnet import INI, readSettings
 from ._document import readEntries
@@ -76,7 +76,7 @@ class Configured(Described):
         self.file: str | None = None
         self.decnetTrouble = ""
         self.words: list[str] = []
-        self._rows: list[Any] = []
+        self._rows: list[OptionRow] = []
         accumulateClassList(self._ofService(), "optParameters", self._rows)
 
     def opt_config(self, path: str) -> None:
@@ -146,7 +146,7 @@ class Configured(Described):
             if any(re.fullmatch(pattern, name) for pattern in names)
         )
 
-    def valueOf(self, name: str) -> Any:
+    def valueOf(self, name: str) -> OptionValue:
         """The value of an option after L{parseOptions}; a list, if it can be repeated."""
         if name in self.repeated:
             return getattr(self, self.repeated[name])
@@ -167,7 +167,7 @@ class Configured(Described):
         """
         return ""
 
-    def coerceOf(self, name: str) -> Any:
+    def coerceOf(self, name: str) -> OptionValue:
         """The function that converts the value of an option; C{None}: it is text or a flag."""
         return next((row[4] for row in self._rows if row[0] == name and row[4:]), None)
 

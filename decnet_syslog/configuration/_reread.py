@@ -9,18 +9,19 @@ as it is. An option that cannot change needs a restart, which loses and repeats 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from twisted.logger import Logger
 from twisted.python import usage
 
+from ..boundaries import OptionValue
 from ..errors import sentence
 from ._options import Configured
 
 __all__ = ["Changes", "Reread"]
 
 # The function to call with the new options when any of these has changed.
-Changes: TypeAlias = Sequence[tuple[frozenset[str], Callable[[Any], None]]]
+Changes: TypeAlias = Sequence[tuple[frozenset[str], Callable[[OptionValue], None]]]
 
 
 class Reread:

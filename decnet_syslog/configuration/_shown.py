@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
 
+from ..boundaries import OptionValue
 from ..options import asSize, octets
 from ._options import Configured
 
@@ -42,7 +42,7 @@ def _shown(options: Configured, name: str) -> tuple[str, str]:
     return _toml(value, options.coerceOf(name) is octets), _text(source)
 
 
-def _toml(value: Any, isSize: bool) -> str:
+def _toml(value: OptionValue, isSize: bool) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):

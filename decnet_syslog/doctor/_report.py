@@ -8,7 +8,8 @@ a terminal.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+
+from ..boundaries import JSONObject
 
 __all__ = ["FAIL", "NOTE", "OK", "DoctorReport", "Finding", "printable"]
 
@@ -89,7 +90,7 @@ class DoctorReport:
         )
         return "\n".join(lines)
 
-    def asJSON(self) -> dict[str, Any]:
+    def asJSON(self) -> JSONObject:
         """For programs."""
         return {
             "ok": self.well,

@@ -14,7 +14,8 @@ import ctypes
 import os
 import struct
 from collections.abc import Callable
-from typing import Any
+
+from ..boundaries import Foreign
 
 __all__ = ["CloseEvents"]
 
@@ -27,7 +28,7 @@ _READ_OCTETS = 65536
 # Maximum number of files to watch; when there are more, the oldest watch is removed.
 WATCHED_MAX = 4096
 
-_libc: Any
+_libc: Foreign
 try:
     _libc = ctypes.CDLL(None, use_errno=True)
     _libc.inotify_init1, _libc.inotify_add_watch  # noqa: B018 - is it Linux?

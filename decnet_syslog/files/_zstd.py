@@ -11,8 +11,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from ..boundaries import Foreign
 from ._errors import BadOctets, CannotDecode
 
 __all__ = ["ZSTD_MAGIC", "FrameHeader", "ZstdDecoder", "zstdLibrary"]
@@ -85,7 +85,7 @@ class FrameHeader:
         return cls(end, window, content, number, bool(flags & 4))
 
 
-def zstdLibrary() -> Callable[[], Any]:
+def zstdLibrary() -> Callable[[], Foreign]:
     """
     A factory of decoders for a single frame, from the installed library.
 
@@ -126,7 +126,7 @@ class ZstdDecoder:
         self._begin = zstdLibrary()
         self._padding = paddingOctetsMax
         self._octets = b""
-        self._frame: Any = None
+        self._frame: Foreign = None
         self._header: FrameHeader | None = None
         self._begun = self._last = False
         # The number of octets of a skippable frame that are still missing.

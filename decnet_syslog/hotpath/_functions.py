@@ -6,7 +6,8 @@ import importlib
 import os
 import threading
 from collections.abc import Mapping
-from typing import Any
+
+from ..boundaries import Foreign
 
 __all__ = ["SCRATCH_OCTETS", "Hotpath", "Renderer", "compiled", "description", "load"]
 
@@ -30,7 +31,7 @@ _FRAMES_MORE = 32
 class _Scratch(threading.local):
     """The buffers of a thread: several threads can be in a call at the same time."""
 
-    def __init__(self, ffi: Any) -> None:
+    def __init__(self, ffi: Foreign) -> None:
         self.done = ffi.new("decnet_progress *")
         self.octets = ffi.new("unsigned char[]", SCRATCH_OCTETS)
 
@@ -38,7 +39,7 @@ class _Scratch(threading.local):
 class Hotpath:
     """The functions of the compiled module, each for one block of octets."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Foreign) -> None:
         """
         @raise ImportError: the module was compiled from another source.
         """
@@ -49,7 +50,7 @@ class Hotpath:
         self._new = self._ffi.new_allocator(should_clear_after_alloc=False)
         self._scratch = _Scratch(self._ffi)
 
-    def _room(self, octets: int) -> tuple[Any, int]:
+    def _room(self, octets: int) -> tuple[Foreign, int]:
         """A buffer for at least this many octets, and its size."""
         if octets <= SCRATCH_OCTETS:
             return self._scratch.octets, SCRATCH_OCTETS
@@ -122,11 +123,11 @@ class Renderer:
 
     def __init__(
         self,
-        lib: Any,
-        ffi: Any,
+        lib: Foreign,
+        ffi: Foreign,
         scratch: _Scratch,
-        members: Any,
-        views: list[Any],
+        members: Foreign,
+        views: list[Foreign],
         start: int,
     ) -> None:
         self._lib, self._ffi, self._scratch = lib, ffi, scratch

@@ -6,9 +6,9 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from zlib import crc32
 
+from ..boundaries import Stored
 from ..wire import NUMBER_MAX, Provenance
 from ._filenames import NameTable
 from ._packing import packLengths, textOf, unpackLengths
@@ -186,7 +186,7 @@ class BatchTable:
                 break
         return batches
 
-    def _batch(self, row: Sequence[Any]) -> Batch:
+    def _batch(self, row: Sequence[Stored]) -> Batch:
         """A row of L{read}."""
         seq, worker, fingerprint, address, receivedAt, name, marks, *rest = row
         stream, generation, start, end, octets, lengths, reason, *there = rest

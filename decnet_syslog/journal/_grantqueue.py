@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -42,7 +42,7 @@ class GrantQueue:
 
     def __init__(
         self,
-        grants: Callable[[Sequence[OpenRequest]], Deferred[Any]],
+        grants: Callable[[Sequence[OpenRequest]], Deferred[list[StreamLease]]],
         isBlocked: Callable[[], bool],
         failed: Callable[[Failure], Failure | None],
     ) -> None:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -34,6 +34,7 @@ from twisted.python.failure import Failure
 
 from ..clock import utcNow
 from ..limits import DEFAULTS, Limits
+from ..threads import InThread
 from ._ackschedule import ACK_OCTETS_MAX, ACK_SPACING_S, AckSchedule
 from ._backpressure import Backpressure
 from ._depositor import Depositor, blame
@@ -90,7 +91,7 @@ class GroupCommit:
     def __init__(
         self,
         journal: IJournal,
-        inThread: Callable[..., Deferred[Any]],
+        inThread: InThread,
         clock: IReactorTime,
         failed: Callable[[Failure], None],
         limits: Limits = DEFAULTS,
@@ -234,14 +235,14 @@ class GroupCommit:
         self._cursors.putBack(cursors)
         return False
 
-    def perform(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
+    def perform(self, function: Callable[..., T], *arguments: object) -> Deferred[T]:
         """Call a method of the journal in its thread, after the running commit."""
         done: Deferred[T] = self._inThread(function, *arguments)
         done.addBoth(self._measured)
         done.addErrback(self._check)
         return done
 
-    def _measured(self, result: Any) -> Any:
+    def _measured(self, result: T) -> T:
         """An operation of the journal has ended."""
         self.backpressure.measure()
         return result

@@ -8,11 +8,12 @@ the interface of a provider and imports none itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.python import usage
 from twisted.python.reflect import namedAny
 
+from ..boundaries import OptionRow
 from ._promise import IJournal
 
 __all__ = ["JournalProvider", "journalProviders", "providerOf"]
@@ -29,8 +30,8 @@ class JournalProvider(Protocol):
     @ivar flags: the same, in the form of C{optFlags}.
     """
 
-    parameters: Sequence[list[Any]]
-    flags: Sequence[list[Any]]
+    parameters: Sequence[OptionRow]
+    flags: Sequence[OptionRow]
 
     def takes(self, journal: str) -> bool:
         """Whether the value of C{--journal} is for this provider."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from ..boundaries import Stored
 from ..database import STRANGE
 from ..durable import isFull, whyBlocked
 from ..wire import NUMBER_MAX
@@ -188,7 +189,7 @@ class Transactions:
                 f"the journal {self.path} is damaged ({error}): {KIND.remedy}"
             ) from error
 
-    def _one(self, query: str) -> Any:
+    def _one(self, query: str) -> Stored:
         (value,) = self._db.execute(query).fetchone()
         return value
 

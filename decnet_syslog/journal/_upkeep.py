@@ -8,7 +8,6 @@ reported here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -38,7 +37,7 @@ class Upkeep:
     def __init__(
         self,
         journal: IJournal,
-        perform: Callable[[Callable[[], bool]], Deferred[Any]],
+        perform: Callable[[Callable[[], bool]], Deferred[bool]],
         clock: IReactorTime,
         backpressure: Backpressure,
     ) -> None:

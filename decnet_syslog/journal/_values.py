@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pickle import PickleBuffer
-from typing import Any, SupportsIndex
+from typing import SupportsIndex
 
+from ..boundaries import Called
 from ..values import value
 from ..wire import Provenance
 
@@ -193,7 +194,7 @@ class Batch:
 
 
 def _batchOf(
-    seq: int, who: tuple[str, str, str, str, str | None, bool], *rest: Any
+    seq: int, who: tuple[str, str, str, str, str | None, bool], *rest: Called
 ) -> Batch:
     """Make a batch that came from another process."""
     return Batch(seq, Provenance(*who), *rest)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+from ..boundaries import OptionValue
 from ..configuration import Configured, Reread
 from ..journal import fitting
 from ..limits import CHANGEABLE_LIMITS
@@ -26,7 +26,7 @@ def rereadListener(
     @param room: returns the room on the journal's disk, in octets; C{None}: it has no disk.
     """
 
-    def useLimits(new: Any) -> None:
+    def useLimits(new: OptionValue) -> None:
         limits = new.limits
         listener.useLimits(limits if room is None else fitting(limits, room()))
 

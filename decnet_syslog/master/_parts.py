@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 
+from ..boundaries import Called
 from ..errors import UserError
 from ..journal import Cursor, GroupCommit, IJournal
 from ..outputs import OutputWriter, WrongKind
@@ -17,7 +18,7 @@ __all__ = ["ListenerComponents", "answers", "startOutput"]
 
 def answers(
     commits: GroupCommit, writers: Sequence[OutputWriter]
-) -> Mapping[str, Deferred[Any]]:
+) -> Mapping[str, Deferred[Called]]:
     """
     Ask the journal and every output for a sign of progress.
 

@@ -12,7 +12,6 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import (
@@ -27,7 +26,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..boundaries import Reactor
+from ..boundaries import Called, Reactor
 from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..journal import GroupCommit, IJournal, ISharedJournal, JournalBlocked
@@ -107,7 +106,7 @@ class ListenerService(Service):
         )
         self._ports.bind()
 
-    def parts(self) -> Mapping[str, Deferred[Any]]:
+    def parts(self) -> Mapping[str, Deferred[Called]]:
         """Ask every part for a sign of progress, for L{decnet_syslog.notify}."""
         return answers(self._commits, self._writers)
 

@@ -16,11 +16,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from typing import Any, cast
+from typing import cast
 
 from twisted.logger import ILogObserver, formatEvent
 from zope.interface import implementer
 
+from ..boundaries import Facts
 from ..trust import showText
 from ._factparts import EventFacts
 
@@ -162,7 +163,7 @@ class EventLog:
         """Call no more."""
         self._subscribers.remove(call)
 
-    def __call__(self, event: Mapping[str, Any]) -> None:
+    def __call__(self, event: Facts) -> None:
         """Take a log entry; most are not events."""
         kind = event.get("event")
         if kind is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Generic
 
 from twisted.application.service import Service
 from twisted.internet.abstract import isIPAddress, isIPv6Address
@@ -21,7 +21,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from ..addresses import portNumber
-from ..boundaries import Reactor
+from ..boundaries import Called, Foreign, OptionRow, OptionValue, Reactor
 from ..errors import UserError, withRemedy
 from ..options import MachineError
 from ..trust import RefuseChain
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["STATUS_PARAMETERS", "StatusOptions", "WatchService", "statusOptions"]
 
 # The options that both ends have.
-STATUS_PARAMETERS: list[list[Any]] = [
+STATUS_PARAMETERS: list[OptionRow] = [
     [
         "status-port",
         None,
@@ -82,7 +82,7 @@ class StatusOptions:
     hideLines: bool = False
 
 
-def statusOptions(options: Mapping[str, Any], operators: bool) -> StatusOptions:
+def statusOptions(options: Mapping[str, OptionValue], operators: bool) -> StatusOptions:
     """
     Check the options of the status.
 
@@ -150,7 +150,7 @@ class WatchService(Service, Generic[AnyFacts]):
         | None = None,
         context: IOpenSSLServerConnectionCreator | None = None,
         obstacles: Callable[[], list[str]] = list,
-        parts: Callable[[], Mapping[str, Deferred[Any]]] = dict,
+        parts: Callable[[], Mapping[str, Deferred[Called]]] = dict,
     ) -> None:
         """
         @param name: the program's name, for messages when it cannot start.
@@ -226,7 +226,7 @@ class WatchService(Service, Generic[AnyFacts]):
             Ready(self._reactor, self._obstacles, self._parts),
         )
         kind = TCP6ServerEndpoint if ":" in host else TCP4ServerEndpoint
-        listening: list[Any] = []
+        listening: list[Foreign] = []
         kind(self._reactor, port, interface=host).listen(self._site).addBoth(  # type: ignore[no-untyped-call]
             listening.append
         )
@@ -269,7 +269,7 @@ class WatchService(Service, Generic[AnyFacts]):
                 "internal error while checking for problems; trying again in 3 s"
             )
 
-    def stopService(self) -> Deferred[Any] | None:
+    def stopService(self) -> Deferred[Called] | None:
         """Stop looking, and close the port."""
         super().stopService()  # type: ignore[no-untyped-call]
         if self._timer is not None:

@@ -6,8 +6,8 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
 
+from ..boundaries import Facts
 from ._bus import NatsMessage
 
 __all__ = [
@@ -71,7 +71,7 @@ def nanoseconds(text: str) -> int:
     return int(moment.timestamp()) * 10**9 + int(fraction.ljust(9, "0") or 0)
 
 
-def errorOf(answer: Mapping[str, Any]) -> tuple[int, str] | None:
+def errorOf(answer: Facts) -> tuple[int, str] | None:
     """Return the code and the text of the error in an answer of JetStream, if there is one."""
     error = answer.get("error")
     if not isinstance(error, dict):

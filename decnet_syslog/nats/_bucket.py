@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from typing import Any
 from uuid import uuid4
 
+from ..boundaries import JSONObject
 from ..journal import JournalBlocked
 from ._answers import NAME_TAKEN, errorOf
 from ._bus import Bus
@@ -83,7 +83,7 @@ class Value:
         @raise ValueError: the text has another format.
         """
         try:
-            said: dict[str, Any] = json.loads(text)
+            said: JSONObject = json.loads(text)
             return cls(
                 revision,
                 str(said["holder"]),

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import nats.errors
 from nats.aio.msg import Msg
 
+from ..boundaries import JSONObject
 from ..errors import UserError
 from ._access import Access
 from ._client import RestrictedClient
@@ -159,7 +160,7 @@ class Bus:
             raise NoResponse(str(error) or "no answer in time") from error
         return _message(answer)
 
-    async def api(self, verb: str, **members: Any) -> dict[str, Any]:
+    async def api(self, verb: str, **members: object) -> JSONObject:
         """
         Send a request to JetStream's API.
 
@@ -168,7 +169,7 @@ class Bus:
         """
         answer = await self.ask(f"$JS.API.{verb}", json.dumps(members).encode())
         try:
-            said: dict[str, Any] = json.loads(answer.data)
+            said: JSONObject = json.loads(answer.data)
         except ValueError:
             raise NoResponse("the answer is not JSON") from None
         return said

@@ -12,12 +12,11 @@ What must be true:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 import nats.errors
 from nats.aio.client import Client, RawCredentials
 
+from ..boundaries import Facts, JSONObject
 from ._access import Access
 
 __all__ = ["RestrictedClient", "versionOf"]
@@ -30,7 +29,7 @@ __all__ = ["RestrictedClient", "versionOf"]
 VERSION_MIN = (2, 10, 23)
 
 
-def versionOf(info: Mapping[str, Any]) -> tuple[int, ...]:
+def versionOf(info: Facts) -> tuple[int, ...]:
     """The numbers of a server's version; empty if the version has none."""
     return tuple(map(int, re.findall(r"\d+", str(info.get("version", ""))[:20])[:3]))
 
@@ -72,7 +71,7 @@ class RestrictedClient(Client):
         await super()._select_next_server()
 
     async def _process_info(
-        self, info: dict[str, Any], initial_connection: bool = False
+        self, info: JSONObject, initial_connection: bool = False
     ) -> None:
         info.pop("connect_urls", None)
         if isinstance(info.get("max_payload"), int):

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import nats.errors
 from twisted.logger import Logger
 
+from ..boundaries import JSONObject
 from ..errors import UserError
 from ._access import Access
 from ._client import RestrictedClient
@@ -62,7 +62,7 @@ class Connection:
         client = self.client = RestrictedClient()
         client.secure = access.tls is not None
         client.prepare = self._renew  # type: ignore[method-assign]
-        options: dict[str, Any] = {}
+        options: JSONObject = {}
         if access.tls is not None:
             options["tls"] = access.tls
         servers = [

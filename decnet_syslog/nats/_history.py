@@ -31,11 +31,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
+from ..boundaries import Facts
 from ..journal import Mark
 
 __all__ = ["ERA", "Era", "StreamHistory", "erasSubject"]
@@ -162,7 +163,7 @@ class StreamHistory:
         @raise ValueError: the text has another format.
         """
         try:
-            said: Mapping[str, Any] = json.loads(text)
+            said: Facts = json.loads(text)
             eras = tuple(_era(one) for one in said["eras"])
             last = said["last"]
         except (KeyError, TypeError, IndexError, RecursionError) as error:

@@ -14,7 +14,7 @@ What must be true:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..journal import Batch, Cursor, GroupCommit, JournalBlocked, PendingCursors
+from ..threads import InThread
 
 __all__ = ["CursorKeeper"]
 
@@ -48,7 +49,7 @@ class CursorKeeper:
         self,
         commits: GroupCommit,
         save: Callable[[Sequence[Cursor]], None],
-        inThread: Callable[..., Deferred[Any]],
+        inThread: InThread,
         share: Callable[[], None],
         clock: IReactorTime,
         failed: Callable[[Failure], None],
@@ -86,7 +87,7 @@ class CursorKeeper:
         """As L{GroupCommit.resumeWaiting}."""
         self._commits.resumeWaiting()
 
-    def perform(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
+    def perform(self, function: Callable[..., T], *arguments: object) -> Deferred[T]:
         """As L{GroupCommit.perform}."""
         return self._commits.perform(function, *arguments)
 

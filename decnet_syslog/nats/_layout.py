@@ -8,10 +8,10 @@ new messages (C{discard: new}), and never removes old ones, whatever their age, 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from uuid import uuid4
+
+from ..boundaries import Facts, JSONObject
 
 __all__ = ["REPLICAS", "Layout"]
 
@@ -40,7 +40,7 @@ class Layout:
     replicas: int | None
     octetsMax: int
 
-    def settings(self, replicas: int) -> dict[str, Any]:
+    def settings(self, replicas: int) -> JSONObject:
         """The settings of a new stream, with a new identity."""
         return {
             "name": self.name,
@@ -61,12 +61,12 @@ class Layout:
         }
 
     @staticmethod
-    def identityOf(config: Mapping[str, Any]) -> str | None:
+    def identityOf(config: Facts) -> str | None:
         """The identity of a stream with these settings; C{None}: another program created it."""
         match = _OURS.match(str(config.get("description", "")))
         return None if match is None else match[1]
 
-    def faults(self, config: Mapping[str, Any]) -> list[str]:
+    def faults(self, config: Facts) -> list[str]:
         """List the settings that could lose lines, or that show a foreign stream."""
         said = {
             "its description is not decnet_syslog's": self.identityOf(config) is None,
@@ -86,7 +86,7 @@ class Layout:
         }
         return [what for what, isSo in said.items() if isSo]
 
-    def size(self, config: Mapping[str, Any]) -> int:
+    def size(self, config: Facts) -> int:
         """The maximum size of a stream with these settings, in octets."""
         most = int(config.get("max_bytes", -1))
         return most if most > 0 else self.octetsMax

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.python import usage
 
+from ..boundaries import OptionRow
 from ..errors import UserError, installCommand
 from ..options import count
 from ._access import SCHEMES, Access, access, checkAccess, checkName
@@ -42,7 +43,7 @@ def checkEncoding(text: str) -> str:
     return text
 
 
-NATS_PARAMETERS: list[list[Any]] = [
+NATS_PARAMETERS: list[OptionRow] = [
     [
         "journal-name",
         None,
@@ -79,7 +80,7 @@ NATS_PARAMETERS: list[list[Any]] = [
     ],
 ]
 
-NATS_FLAGS = [
+NATS_FLAGS: list[OptionRow] = [
     [
         "journal-plaintext",
         None,
@@ -89,7 +90,7 @@ NATS_FLAGS = [
 ]
 
 
-COMPRESSION_PARAMETERS: list[list[Any]] = [
+COMPRESSION_PARAMETERS: list[OptionRow] = [
     [
         "journal-compression",
         None,

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from json import dumps, loads
 from typing import Any, TypeAlias
 
+from ..boundaries import Stored
 from ..journal import Cursor, Journal
 from ._history import StreamHistory
 
@@ -209,7 +210,7 @@ class OutputState(Journal):
                 raise self._failure(error) from error
             self._commit()
 
-    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+    def _rows(self, query: str, *values: object) -> list[tuple[Stored, ...]]:
         with self.lock:
             return self._asked(lambda: self._db.execute(query, values).fetchall())
 

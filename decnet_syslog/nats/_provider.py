@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from twisted.python import usage
 
+from ..boundaries import OptionRow
 from ..journal import IJournal
 from ._options import (
     COMPRESSION_PARAMETERS,
@@ -24,8 +24,8 @@ __all__ = ["provider"]
 class _Provider:
     """As L{decnet_syslog.journal._providers.JournalProvider}."""
 
-    parameters: Sequence[list[Any]] = [*NATS_PARAMETERS, *COMPRESSION_PARAMETERS]
-    flags: Sequence[list[Any]] = NATS_FLAGS
+    parameters: Sequence[OptionRow] = NATS_PARAMETERS + COMPRESSION_PARAMETERS
+    flags: Sequence[OptionRow] = NATS_FLAGS
 
     def takes(self, journal: str) -> bool:
         """Whether a value of C{--journal} selects this provider."""

@@ -9,11 +9,10 @@ What must be true: a stream that could lose stored messages is not used
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from twisted.logger import Logger
 
+from ..boundaries import Facts, JSONObject
 from ..errors import UserError
 from ..journal import JournalBlocked
 from ._answers import NAME_TAKEN, NOT_YET, errorOf
@@ -91,7 +90,7 @@ class StreamSettings:
             )
         return int(state["last_seq"])
 
-    async def _make(self) -> dict[str, Any]:
+    async def _make(self) -> JSONObject:
         stream, layout = self._stream, self._layout
         wanted = [layout.replicas] if layout.replicas is not None else [REPLICAS, 1]
         while True:
@@ -118,7 +117,7 @@ class StreamSettings:
             " docs/jetstream.rst"
         )
 
-    def _check(self, config: Mapping[str, Any]) -> None:
+    def _check(self, config: Facts) -> None:
         """
         Refuse a stream that could lose lines, or that belongs to another program.
 

@@ -9,7 +9,7 @@ has the lease, and the process ends at once when it has lost the lease or cannot
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -17,7 +17,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..boundaries import Reactor
+from ..boundaries import Called, Reactor
 from ..durable import StorageFailed
 from ..errors import UserError
 from ..journal import GroupCommit, JournalBlocked
@@ -200,7 +200,7 @@ class OutputsService(Service):
         except JournalBlocked:
             pass
 
-    def parts(self) -> Mapping[str, Deferred[Any]]:
+    def parts(self) -> Mapping[str, Deferred[Called]]:
         """Ask every part whether it makes progress, for L{decnet_syslog.notify}."""
         return {
             "the journal": self._commits.perform(lambda: None),
@@ -217,7 +217,7 @@ class OutputsService(Service):
         """Maximum size of the journal, in octets."""
         return self._journal.octetsMax
 
-    def sizeOfJournal(self) -> Deferred[Any]:
+    def sizeOfJournal(self) -> Deferred[Called]:
         """The journal's size in octets and its last message, as of L{OutputsJournal.size}."""
         return self._commits.perform(self._journal.size)
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from typing import Any
 
+from ..boundaries import Facts, JSONObject
 from ..journal import JournalBlocked
 from ._answers import (
     FULL,
@@ -65,7 +65,7 @@ class JournalStream:
         self.octetsMax = 0
         self.octets = 0
 
-    async def ask(self, verb: str, **members: Any) -> dict[str, Any]:
+    async def ask(self, verb: str, **members: object) -> JSONObject:
         """
         Send a request about this stream to JetStream.
 
@@ -106,7 +106,7 @@ class JournalStream:
             return None
         return self._tail(answer["message"])
 
-    def _tail(self, message: Mapping[str, Any]) -> StoredMessage:
+    def _tail(self, message: Facts) -> StoredMessage:
         return StoredMessage(
             int(message["seq"]),
             nanoseconds(str(message["time"])),
@@ -218,7 +218,7 @@ class JournalStream:
         """
         await self.ask("STREAM.MSG.DELETE", seq=seq, no_erase=True)
 
-    async def consume(self, **config: Any) -> str:
+    async def consume(self, **config: object) -> str:
         """
         Create a consumer, which the server removes after some time without requests.
 

@@ -20,22 +20,24 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..boundaries import Called
 from ..errors import UserError
 from ..journal import LOST, Batch, JournalBlocked, JournalFailed
+from ..threads import InThread
 from ._backlog import APPLY_COST, Backlog
 from ._interfaces import IBatchSource, ICommits, IOutput
 
 __all__ = ["OutputWriter"]
 
-Steps: TypeAlias = Generator[Deferred[Any], Any, None]
-BatchSteps: TypeAlias = Generator[Deferred[Any], Any, list[Batch]]
+Steps: TypeAlias = Generator[Deferred[Called], Called, None]
+BatchSteps: TypeAlias = Generator[Deferred[Called], Called, list[Batch]]
 
 # The time from the first octet that is not on disk to the sync of an output's file, so that
 # its batches can be released. It does not change when more octets come.
@@ -67,7 +69,7 @@ class OutputWriter:
         output: IOutput,
         journal: IBatchSource,
         commits: ICommits,
-        inThread: Callable[..., Deferred[Any]],
+        inThread: InThread,
         clock: IReactorTime,
         failed: Callable[[Failure], None],
     ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 
@@ -59,7 +59,9 @@ class ICommits(Protocol):
 
     def resumeWaiting(self) -> None: ...
 
-    def perform(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]: ...
+    def perform(
+        self, function: Callable[..., T], *arguments: object
+    ) -> Deferred[T]: ...
 
     def saveCursor(self, cursor: Cursor) -> None: ...
 

@@ -6,11 +6,11 @@ import os
 import re
 from collections.abc import Collection
 from functools import partial
-from typing import Any
 
 from twisted.logger import Logger, LogLevel
 from twisted.python import usage
 
+from ..boundaries import OptionValue
 from ..configuration import COMMON_GROUPS, Configured
 from ..options import MachineError, nearest
 from ._fileoutput import FileOutput
@@ -73,7 +73,7 @@ class OutputOptions(Configured):
     def _addPath(self, kind: str, name: str, path: str) -> None:
         self.paths[kind].append(path)
 
-    def valueOf(self, name: str) -> Any:
+    def valueOf(self, name: str) -> OptionValue:
         """As of L{Configured}; the paths of an output: C{""} if it has none."""
         paths = self.paths.get(name.removesuffix("-path"))
         return super().valueOf(name) if paths is None else paths or [""]
@@ -208,7 +208,7 @@ OUTPUT_EVENTS = {
 }
 
 
-def _event(name: str, **facts: Any) -> None:
+def _event(name: str, **facts: object) -> None:
     level, words = OUTPUT_EVENTS[name]
     _log.emit(level, words, name=name, **facts)
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import pickle
 import socket
 import struct
-from typing import Any
+
+from ..boundaries import Called
 
 __all__ = ["ObjectPipe"]
 
@@ -44,7 +45,7 @@ class ObjectPipe:
         for octets in beside:
             self._socket.sendall(octets)
 
-    def recv(self) -> Any:
+    def recv(self) -> Called:
         """
         Receive an object. Blocks until it is there.
 

@@ -29,10 +29,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from twisted.logger import Logger
 
+from ..boundaries import Called
 from ..errors import UserError
 from ..journal import Batch, Cursor
 from ..private import openPrivate
@@ -225,7 +225,7 @@ class RemoteOutput:
         status, self._child = self._child.wait(), None
         return status
 
-    def _call(self, method: str, *arguments: Any) -> Any:
+    def _call(self, method: str, *arguments: object) -> Called:
         assert self._pipe is not None, "not started"
         try:
             self._pipe.send((method, arguments))
@@ -244,9 +244,9 @@ def serve(descriptor: int, format: str, path: str, paths: OutputPaths) -> None:
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED)
-    events: list[tuple[str, dict[str, Any]]] = []
+    events: list[tuple[str, dict[str, object]]] = []
 
-    def event(name: str, **facts: Any) -> None:
+    def event(name: str, **facts: object) -> None:
         events.append((name, facts))
 
     output = FileOutput(FORMATS[format], path, event, paths)

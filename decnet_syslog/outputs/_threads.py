@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from ..boundaries import Reactor
+from ..threads import InThread
 
 __all__ = ["Threads"]
+
+T = TypeVar("T")
 
 
 class Threads:
@@ -21,7 +24,7 @@ class Threads:
         self._reactor = reactor
         self._pools: list[ThreadPool] = []
 
-    def start(self, name: str) -> Callable[..., Deferred[Any]]:
+    def start(self, name: str) -> InThread:
         """
         Start a thread.
 
@@ -30,9 +33,11 @@ class Threads:
         pool = ThreadPool(1, 1, name)
         pool.start()
         self._pools.append(pool)
-        return lambda f, *arguments: deferToThreadPool(
-            self._reactor, pool, f, *arguments
-        )
+
+        def inThread(function: Callable[..., T], *arguments: object) -> Deferred[T]:
+            return deferToThreadPool(self._reactor, pool, function, *arguments)
+
+        return inThread
 
     def stop(self) -> None:
         """End all threads after their pending calls."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 __all__ = ["LIMITS", "NOT_LIMITED", "Counts"]
 
@@ -39,7 +38,7 @@ class Counts:
         self.diverged: dict[str, float] = {}
         self.limit = NOT_LIMITED
         self._limitedSince = 0.0
-        self._limitedSeconds: Counter[str] = Counter()
+        self._limitedSeconds = dict.fromkeys(LIMITS, 0.0)
 
     def acknowledged(self, octets: int) -> None:
         """The master acknowledged this many more octets."""
@@ -61,14 +60,13 @@ class Counts:
             reason = "other"
         before, _ = self.limit
         if before != "none":
-            passed: Any = now - self._limitedSince
-            self._limitedSeconds[before] += passed
+            self._limitedSeconds[before] += now - self._limitedSince
         self.limit, self._limitedSince = (reason, text), now
 
     def limitedSeconds(self, now: float) -> dict[str, float]:
         """For each reason, how long the master has held this worker back, in seconds."""
         seconds: dict[str, float] = {
-            why: float(self._limitedSeconds[why]) for why in LIMITS if why != "none"
+            why: self._limitedSeconds[why] for why in LIMITS if why != "none"
         }
         reason, _ = self.limit
         if reason != "none":

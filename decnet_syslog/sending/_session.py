@@ -18,7 +18,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -87,7 +87,11 @@ class Session:
     _log = Logger()
 
     def __init__(
-        self, reactor: Reactor, thread: IFilesThread, wire: IWire, inReactor: Any = None
+        self,
+        reactor: Reactor,
+        thread: IFilesThread,
+        wire: IWire,
+        inReactor: Callable[..., object] | None = None,
     ) -> None:
         """
         @param inReactor: makes a call in the reactor's thread.
@@ -101,10 +105,8 @@ class Session:
         self._handed: list[bytes] = []
         self._handedOctets = 0
         self._unread = 0
-        self._isHalted = False
-        self._isPumpPosted = False
-        self._isLost = False
-        self._look: Any = None
+        self._isHalted = self._isPumpPosted = self._isLost = False
+        self._look: IDelayedCall | None = None
         self._arrivalPoll_s = ARRIVAL_POLL_S
 
     # For the protocol

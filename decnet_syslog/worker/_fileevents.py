@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.logger import Logger, LogLevel
 
 __all__ = ["reportFileEvent"]
@@ -98,7 +96,7 @@ _SENTENCES: dict[str, tuple[LogLevel, str]] = {
 }
 
 
-def reportFileEvent(name: str, **facts: Any) -> None:
+def reportFileEvent(name: str, **facts: object) -> None:
     """
     Log an event of a followed file.
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -24,6 +24,9 @@ from zope.interface import implementer
 from ..boundaries import Reactor
 
 __all__ = ["FilesThread"]
+
+
+T = TypeVar("T")
 
 
 @implementer(IDelayedCall)
@@ -109,11 +112,11 @@ class FilesThread:
         """Make a call after all calls posted before. From any thread."""
         self._queue.put(lambda: call(*arguments))
 
-    def ask(self, call: Callable[..., Any], *arguments: object) -> Deferred[Any]:
+    def ask(self, call: Callable[..., T], *arguments: object) -> Deferred[T]:
         """
         Make a call and fire with its result. From the reactor's thread.
         """
-        done: Deferred[Any] = Deferred()
+        done: Deferred[T] = Deferred()
 
         def answer() -> None:
             try:

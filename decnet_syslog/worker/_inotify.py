@@ -14,7 +14,6 @@ makes another one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from twisted.python.filepath import FilePath
 
@@ -47,7 +46,7 @@ class DirectoryWatch:
         self._directories = [FilePath(directory) for directory in sorted(directories)]
         self._changed = changed
         self._armed = False
-        self._notify: Any = None
+        self._notify: INotify | None = None
         self._stopped = INotify is None
 
     def _begin(self) -> None:

@@ -22,7 +22,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.logger import Logger
 
-from ..boundaries import Reactor
+from ..boundaries import Called, Reactor
 from ..files import FollowedFiles
 from ..sending import Counts, Session
 from ..signals import ServiceSignals
@@ -231,7 +231,7 @@ class ForwarderService(Service):
         """Look at the files at least this often."""
         self._looks.usePollSeconds(pollSeconds)
 
-    def parts(self) -> Mapping[str, Deferred[Any]]:
+    def parts(self) -> Mapping[str, Deferred[Called]]:
         """
         Ask every part whether it makes progress, for L{decnet_syslog.notify}.
 
