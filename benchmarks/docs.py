@@ -169,7 +169,10 @@ BLOCKS: Mapping[str, Callable[[Results], str]] = {
     # Results that are lines of text.
     **{
         name: measured(name, "\n".join)
-        for name in ("contents", "cutting", "pipeline", "powercut", "prove", "rotating")
+        for name in (
+            *("contents", "control", "cutting", "pipeline", "powercut", "prove"),
+            "rotating",
+        )
     },
 }
 

@@ -2,21 +2,22 @@
 The control of C{decnet-syslog prove}: its count must find lines that were lost or repeated.
 
 The forwarders treat written lines as delivered, as forwarders without acknowledgements do. The same
-faults happen to them, and the exit status is 0 if the count finds errors:
+faults happen to them, and the exit status is 0 if each count finds errors:
 
-    python -m tests.campaigns.control 20 1
+    python -m tests.campaigns.control 20 1 2 3
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from decnet_syslog.testing import Trial, printTallies, progressBar
+from benchmarks.report import saveLines
+from decnet_syslog.testing import Trial
+
+from .prove import ERRORS, perform, rows
 
 __all__ = ["MISTAKE", "forgetful", "main"]
 
@@ -45,25 +46,22 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.campaigns.control",
         description="Run the faults of decnet-syslog prove on forwarders that treat written lines"
-        " as delivered. The exit status is 0 if the count finds lost or repeated lines.",
+        " as delivered. The exit status is 0 if each count finds lost or repeated lines.",
     )
     parser.add_argument("kills", nargs="?", type=int, default=20, help="default: 20")
-    parser.add_argument("seed", nargs="?", type=int, default=1, help="default: 1")
+    parser.add_argument(
+        "seeds", nargs="*", type=int, default=[1], help="one run each; default: 1"
+    )
     chosen = parser.parse_args(arguments)
-    directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-control-"))
-    trial = forgetful(directory, chosen.seed)
-    try:
-        trial.begin()
-        trial.perform(chosen.kills, progressBar(chosen.kills, False))
-        trial.finish(SETTLE_S)
-        errors = printTallies(trial.tallies())
-    finally:
-        trial.close()
-    if not errors:
-        print(f"nothing was lost or repeated: kill more; see {directory}")
-        return 1
-    shutil.rmtree(directory)
-    return 0
+    trials = {
+        seed: perform(forgetful, chosen.kills, seed, keeps=False, patience_s=SETTLE_S)
+        for seed in chosen.seeds
+    }
+    saveLines("control", vars(chosen), rows(trials))
+    found = [any(one[name] for name in ERRORS) for one in trials.values()]
+    if not all(found):
+        print("nothing was lost or repeated: kill more")
+    return int(not all(found))
 
 
 if __name__ == "__main__":
