@@ -68,6 +68,7 @@ def _formOf(kind: type[ControlLine], verb: str) -> _Form:
 _HELLOS = {b"1": _formOf(HELLO, "HELLO"), b"2": _formOf(HELLO2, "HELLO")}
 _VERSIONS = " and ".join([version.decode("ascii") for version in _HELLOS])
 
+# The module of a conversation offers its lines, and nothing else.
 _FORMS = [
     *_HELLOS.values(),
     *[
