@@ -29,7 +29,9 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-__all__ = ["Summing", "asJSON", "asText", "json", "printable", "text"]
+from .untrusted import escapeUntrusted
+
+__all__ = ["Summing", "asJSON", "asText", "json", "text"]
 
 # Similar lines shown in a window: for one worker and host, and for all together.
 ALIKE_MAX = 5
@@ -170,19 +172,15 @@ def _host(address: object) -> str:
     return str(address).rpartition(":")[0] or str(address)
 
 
-def printable(text: str) -> str:
-    """Hostile text as one line without control characters for a terminal: they are escaped."""
-    if text.isprintable():
-        return text
-    return "".join([c if c.isprintable() else ascii(c)[1:-1] for c in text])
-
-
 def _lines(event: LogEvent) -> list[str]:
     """The text of an event, then its traceback."""
-    lines = [printable(formatEvent(event))]
+    lines = [escapeUntrusted(formatEvent(event), None, "readable")]
     failure = event.get("log_failure")
     if isinstance(failure, Failure):
-        lines += [printable(line) for line in failure.getTraceback().splitlines()]
+        lines += [
+            escapeUntrusted(line, None, "readable")
+            for line in failure.getTraceback().splitlines()
+        ]
     return lines
 
 
@@ -231,7 +229,9 @@ def asJSON(event: LogEvent) -> str:
         if plain and not isinstance(value, str):
             record[name] = value
         else:
-            record[name] = printable(str(value)[:FIELD_CHARACTERS_MAX])
+            record[name] = escapeUntrusted(
+                str(value)[:FIELD_CHARACTERS_MAX], None, "readable"
+            )
     if traceback:
         record["traceback"] = traceback
     return _json.dumps(record) + "\n"

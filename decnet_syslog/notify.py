@@ -28,6 +28,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .boundaries import Called, Reactor
+from .untrusted import escapeUntrusted
 
 __all__ = [
     "Notifier",
@@ -95,7 +96,7 @@ class ServiceManager:
 
 def _line(value: str) -> str:
     """A value on a single line: text from a peer must not begin a second one."""
-    return "".join([c if c.isprintable() else "?" for c in value])
+    return escapeUntrusted(value, None, "readable")
 
 
 class Notifier(Service):

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import (
-    Callable,
-    Iterable,
-    Mapping,
-    MutableMapping,
-    Sequence,
-)
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from getopt import GetoptError, gnu_getopt
 from pathlib import Path
 from typing import Any
@@ -21,6 +15,7 @@ from twisted.python.reflect import accumulateClassList
 from . import __version__
 from .boundaries import OptionRow, OptionValue
 from .hotpath import description
+from .untrusted import escapeUntrusted
 
 __all__ = [
     "Described",
@@ -130,7 +125,7 @@ class Described(usage.Options):
         if not found:
             return error
         commands = [name for name, *_ in getattr(self, "subCommands", ())]
-        said = word[:80] if word.isprintable() else ascii(word[:80])
+        said = escapeUntrusted(word, 80, "readable")
         return usage.UsageError(
             f"there is no {self.kindOfCommand} {said}{nearest(word, commands)}"
         )

@@ -31,6 +31,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "durable",
             "migration",
             "openfiles",
+            "untrusted",
             "hotpath",
             "values",
         }

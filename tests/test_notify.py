@@ -93,7 +93,7 @@ class ServiceManagerTests(ManagerTestCase):
     def test_oneLine(self) -> None:
         """A peer's text in a status cannot add READY or any other variable."""
         self.client.say(STATUS="x\nREADY=1\x1b[2J\udcff")
-        self.assertEqual(self.manager.heard(), ["STATUS=x?READY=1?[2J?"])
+        self.assertEqual(self.manager.heard(), ["STATUS=x\\nREADY=1\\x1b[2J\\udcff"])
 
     def test_noManager(self) -> None:
         """

@@ -18,7 +18,7 @@ from ..files import (
     writeDecnetOffset,
 )
 from ..options import Described, directory, fromEnvironment, nearest
-from ..trust import showText
+from ..untrusted import escapeUntrusted
 from .request import ENVIRONMENT
 
 __all__ = ["Options", "run"]
@@ -118,14 +118,14 @@ def _checkLog(options: Any, ours: tuple[str, int] | None, theirs: int) -> None:
         size = os.stat(path).st_size
     except OSError as error:
         raise UserError(
-            f"cannot look at {showText(str(path), 300)}: {error.strerror}; give the log with"
+            f"cannot look at {escapeUntrusted(str(path), 300)}: {error.strerror}; give the log with"
             " --log-file"
         ) from None
     if theirs > size:
         raise UserError(
-            f"DECNET's offset {theirs} is beyond the end of {showText(str(path), 300)} ({size}"
-            " octets): give its log with --log-file, or start without an import if the log was"
-            " rotated since"
+            f"DECNET's offset {theirs} is beyond the end of {escapeUntrusted(str(path), 300)}"
+            f" ({size} octets): give its log with --log-file, or start without an import if"
+            " the log was rotated since"
         )
 
 
@@ -150,14 +150,14 @@ def _ours(options: Any) -> tuple[str, int] | None:
             if not reached:
                 return None
             raise UserError(
-                f"our state has no log {showText(wanted, 200)}: it has"
-                f" {showText(', '.join(reached) or 'none', 300)}"
+                f"our state has no log {escapeUntrusted(wanted, 200)}: it has"
+                f" {escapeUntrusted(', '.join(reached) or 'none', 300)}"
             )
         return wanted, reached[wanted]
     if len(reached) > 1:
         raise UserError(
             f"our state has {len(reached)} logs, DECNET's forwarder one: add --log-file with"
-            f" one of {showText(', '.join(reached), 300)}"
+            f" one of {escapeUntrusted(', '.join(reached), 300)}"
         )
     return next(iter(reached.items()), None)
 
@@ -182,7 +182,7 @@ def _show(options: Any, ours: tuple[str, int] | None, theirs: int | None) -> int
             f"decnet_syslog: {'none (no log yet)' if offset is None else f'begins at {offset}'}"
         )
     else:
-        print(f"decnet_syslog: {offset} ({showText(name, 300)})")
+        print(f"decnet_syslog: {offset} ({escapeUntrusted(name, 300)})")
     print(f"DECNET:        {'none' if theirs is None else theirs}")
     if offset is None or theirs is None or offset == theirs:
         print("nothing to hand over" if offset == theirs else "only one has an offset")
@@ -210,7 +210,7 @@ def _export(options: Any, ours: tuple[str, int] | None, theirs: int | None) -> i
             " send lines again. Use import to go on from there"
         )
     writeDecnetOffset(options["decnet-db"], offset)
-    print(f"DECNET's forwarder continues at {offset} of {showText(name, 300)}")
+    print(f"DECNET's forwarder continues at {offset} of {escapeUntrusted(name, 300)}")
     return 0
 
 

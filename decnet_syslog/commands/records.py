@@ -7,8 +7,8 @@ from base64 import b64decode
 from collections.abc import Callable, Iterable
 
 from ..boundaries import Facts, JSONObject
-from ..logs import printable
 from ..outputs import oneLine
+from ..untrusted import escapeUntrusted
 from ..wire import MISMATCH
 
 __all__ = ["Filter", "asText", "message", "printedAs"]
@@ -71,13 +71,19 @@ def asText(record: Facts) -> str:
     gap = record.get("gap")
     if isinstance(gap, dict):
         if "first" in gap:
-            return printable(
+            return escapeUntrusted(
                 f"{who} GAP: a message of {gap.get('octets')} octets was not accepted:"
-                f" {gap.get('reason')}; it begins {gap['first']}"
+                f" {gap.get('reason')}; it begins {gap['first']}",
+                None,
+                "readable",
             )
         lost = f"octets {gap.get('start')} to {gap.get('end')}"
         log = record.get("source_log") or "a file without a name"
-        return printable(f"{who} GAP: {lost} of {log} were lost: {gap.get('reason')}")
+        return escapeUntrusted(
+            f"{who} GAP: {lost} of {log} were lost: {gap.get('reason')}",
+            None,
+            "readable",
+        )
     if record.get(MISMATCH):
         # A HOSTNAME has no space, so it cannot contain the first ": ".
         who += f" (says {record.get('decky')})"
@@ -89,7 +95,9 @@ def asText(record: Facts) -> str:
     fields = record.get("fields")
     members = fields.items() if isinstance(fields, dict) else ()
     shown = " ".join([f'{name}="{value}"' for name, value in members])
-    return printable(" ".join([f"{who}:{said}", *filter(None, (text, shown))]))
+    return escapeUntrusted(
+        " ".join([f"{who}:{said}", *filter(None, (text, shown))]), None, "readable"
+    )
 
 
 def printedAs(
@@ -112,7 +120,9 @@ def printedAs(
         octets = oneLine(message(record))
         if not terminal:
             return octets
-        text = printable(octets.decode("utf-8", "backslashreplace"))
+        text = escapeUntrusted(
+            octets.decode("utf-8", "backslashreplace"), None, "readable"
+        )
         return text.encode(encoding, "backslashreplace")
 
     def asShown(line: bytes, record: Facts) -> bytes:

@@ -8,7 +8,8 @@ from twisted.python import usage
 
 from ..errors import UserError
 from ..options import Described, directory
-from ..trust import Authority, isIssued, keyId, keyIds, readCertificates, showText
+from ..trust import Authority, isIssued, keyId, keyIds, readCertificates
+from ..untrusted import escapeUntrusted
 
 __all__ = ["Options", "run"]
 
@@ -79,7 +80,7 @@ def _serials(authority: Authority, which: str) -> list[int]:
             return [serial]
     if not named:
         raise UserError(
-            f"{showText(which)} was not enrolled here: see decnet-syslog ca show"
+            f"{escapeUntrusted(which)} was not enrolled here: see decnet-syslog ca show"
         )
     if any(entry["role"] == "master" for entry in named):
         raise UserError(
@@ -90,7 +91,7 @@ def _serials(authority: Authority, which: str) -> list[int]:
     ours = [entry for entry in named if entry["authority"] in keys]
     if not ours:
         raise UserError(
-            f"{showText(which)} is from a CA that was replaced: its certificates are refused"
+            f"{escapeUntrusted(which)} is from a CA that was replaced: its certificates are refused"
             " already, and no list can revoke them"
         )
     return [int(entry["serial"], 16) for entry in ours]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ..boundaries import Facts
 from ..monitoring import STATE_FILTERS, bySeverity, day, octets, rate, span
-from ..trust import showText
+from ..untrusted import escapeUntrusted
 
 __all__ = ["ROLES", "statusText"]
 
@@ -14,7 +14,7 @@ __all__ = ["ROLES", "statusText"]
 def _cell(value: object) -> str:
     """A value for a terminal: without control characters."""
     text = str(value)
-    return text if text.isprintable() else showText(text, 300)
+    return escapeUntrusted(text, None, "readable")
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from ..boundaries import JSONObject
 from ..errors import UserError
 from ..journal import Journal
 from ..options import Described
-from ..trust import showText
+from ..untrusted import escapeUntrusted
 
 __all__ = ["Difference", "Options", "Sum", "compare", "run"]
 
@@ -168,8 +168,8 @@ class Seen:
             return None
         of = "log" if self.logs else "worker"
         asked, names = (log, self.logs) if self.logs else (worker, self.workers)
-        have = ", ".join(showText(name, 80) for name in sorted(names)) or "none"
-        return f"No record of the {of} {showText(str(asked), 80)}. Of others: {have}."
+        have = ", ".join(escapeUntrusted(name, 80) for name in sorted(names)) or "none"
+        return f"No record of the {of} {escapeUntrusted(str(asked), 80)}. Of others: {have}."
 
 
 def records(
@@ -226,7 +226,7 @@ def compare(files: list[str], found: Iterable[JSONObject]) -> Sum:
                 place.path,
                 place.offset,
                 place.octets[place.offset : place.offset + 60],
-                f"offset {start}: {showText(message.decode('utf-8', 'replace'))}",
+                f"offset {start}: {escapeUntrusted(message.decode('utf-8', 'replace'))}",
             )
         if gap:
             end = gap["end"]
@@ -239,7 +239,7 @@ def compare(files: list[str], found: Iterable[JSONObject]) -> Sum:
                     place.path,
                     start,
                     there,
-                    showText(message.decode("utf-8", "replace")),
+                    escapeUntrusted(message.decode("utf-8", "replace")),
                 )
             end = start + len(there)
             total.delivered += len(there)

@@ -22,8 +22,8 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
 from ..boundaries import JSONObject
+from ..untrusted import escapeUntrusted
 
 __all__ = ["CONFIGURATION_OCTETS_MAX", "Entry", "readEntries"]
 
@@ -82,8 +82,9 @@ def readEntries(path: str) -> list[Entry]:
             line = f":{text.rstrip().count(chr(10)) + 1}"
         if said.startswith(_TWICE) and line:
             name = text.split("\n")[int(line[1:]) - 1].partition("=")[0].strip()
+            name = escapeUntrusted(name, 80, "readable")
             raise usage.UsageError(
-                f"{path}{line}: {ascii(name[:80])[1:-1]} is given twice: delete one of them"
+                f"{path}{line}: {name} is given twice: delete one of them"
             ) from None
         raise usage.UsageError(
             f"{path}{line}: not TOML: {_WHERE.sub('', said)}; write NAME = VALUE, and text"

@@ -8,6 +8,7 @@ from typing import Protocol
 from twisted.python import usage
 
 from ..options import nearest
+from ..untrusted import escapeUntrusted
 from ._document import Entry
 from ._types import Types, checkType
 
@@ -62,7 +63,7 @@ def _isSection(options: IFileOptions, entry: Entry) -> bool:
     @raise ValueError: it is neither.
     """
     *sections, name = entry.path
-    names, said = options.names, ascii(name[:80]).strip("'")
+    names, said = options.names, escapeUntrusted(name, 80, "readable")
     isTable = isinstance(entry.value, dict)
     if sections and (len(sections) > 1 or sections[0] not in options.groups):
         raise ValueError(

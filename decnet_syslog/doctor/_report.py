@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from ..boundaries import JSONObject
+from ..untrusted import escapeUntrusted
 
-__all__ = ["FAIL", "NOTE", "OK", "DoctorReport", "Finding", "printable"]
+__all__ = ["FAIL", "NOTE", "OK", "DoctorReport", "Finding"]
 
 OK = "ok"
 # It works, but the operator should know.
@@ -22,12 +23,8 @@ FAIL = "FAIL"
 TEXT_CHARACTERS_MAX = 600
 
 
-def printable(text: str) -> str:
-    """Text that is safe for a terminal: one line, no control and no bidi characters."""
-    shown = "".join(
-        [c if c.isprintable() else ascii(c)[1:-1] for c in text[:TEXT_CHARACTERS_MAX]]
-    )
-    return shown + "..." if len(text) > TEXT_CHARACTERS_MAX else shown
+def _shown(text: str) -> str:
+    return escapeUntrusted(text, TEXT_CHARACTERS_MAX, "readable")
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class DoctorReport:
         self._add(check, FAIL, said, cure)
 
     def _add(self, check: str, state: str, said: str, cure: str = "") -> None:
-        self.findings.append(Finding(check, state, printable(said), printable(cure)))
+        self.findings.append(Finding(check, state, _shown(said), _shown(cure)))
 
     @property
     def well(self) -> bool:

@@ -2,7 +2,7 @@
 The building blocks of the pages: badges, links, tables, sections.
 
 They are trees of L{twisted.web.template}, which escapes every text that they contain. Text from
-peers goes through L{visible<decnet_syslog.monitoring._shown.visible>} first, because some
+peers goes through L{decnet_syslog.untrusted.escapeUntrusted} first, because some
 characters need no escape but should not reach an eye either.
 """
 
@@ -14,10 +14,11 @@ from urllib.parse import quote
 
 from twisted.web.template import Flattenable, Tag, tags
 
+from ..untrusted import escapeUntrusted
 from ._factparts import EventFacts
 from ._known import ALARMS
 from ._problemkinds import ERROR, WARNING, severityOf
-from ._shown import moment, visible
+from ._shown import moment
 
 __all__ = [
     "GOOD",
@@ -81,7 +82,7 @@ def badge(kind: str, severity: str | None = None) -> Tag:
 def link(name: str, up: str) -> Tag:
     """A link to a worker's page."""
     path = quote(name, safe="", errors="replace")
-    return tags.a(visible(name, 80), href=f"{up}worker/{path}")
+    return tags.a(escapeUntrusted(name, 80, "readable"), href=f"{up}worker/{path}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,7 @@ def events(found: Iterable[EventFacts], up: str, ofOneWorker: bool = False) -> T
                 class_="kind over" if event["over"] else "kind",
             ),
             link(event["worker"], up) if event["worker"] else "",
-            visible(event["text"], TEXT_CHARACTERS_MAX),
+            escapeUntrusted(event["text"], TEXT_CHARACTERS_MAX, "readable"),
         )
         for event in found
     ]

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 
 from twisted.web.template import Flattenable, Tag, tags
 
+from ..untrusted import escapeUntrusted
 from ._blocks import badge
 from ._factparts import WorkerFacts
 from ._facts import ListenerFacts
 from ._selection import PROBLEM, SORTS, STATE_FILTERS, counted, select
-from ._shown import quantity, visible
+from ._shown import quantity
 from ._view import SEARCH_CHARACTERS_MAX, View
 
 __all__ = ["ROWS_MAX", "Chosen", "choose", "density", "filters", "pages", "search"]
@@ -109,7 +110,7 @@ def search(chosen: Chosen) -> Tag:
                 type="search",
                 name="q",
                 id="search",
-                value=visible(view.search, SEARCH_CHARACTERS_MAX),
+                value=escapeUntrusted(view.search, SEARCH_CHARACTERS_MAX, "readable"),
                 maxlength=str(SEARCH_CHARACTERS_MAX),
                 placeholder="name or address",
                 autocomplete="off",

@@ -22,7 +22,7 @@ from twisted.logger import ILogObserver, formatEvent
 from zope.interface import implementer
 
 from ..boundaries import Facts
-from ..trust import showText
+from ..untrusted import escapeUntrusted
 from ._factparts import EventFacts
 
 __all__ = ["KINDS", "REFUSALS", "Event", "EventLog", "refusalClass"]
@@ -128,10 +128,7 @@ def _shown(value: object, most: int = TEXT_CHARACTERS_MAX) -> str:
     """Text without control characters, bounded; "" for C{None}."""
     if value is None:
         return ""
-    text = str(value)
-    if _CONTROL.search(text) or len(text) > most:
-        return showText(text, most)
-    return text
+    return escapeUntrusted(str(value), most, "readable")
 
 
 @implementer(ILogObserver)

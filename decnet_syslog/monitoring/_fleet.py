@@ -23,7 +23,7 @@ from datetime import datetime, timezone
 
 from twisted.logger import Logger
 
-from ..trust import showText
+from ..untrusted import escapeUntrusted
 from ..wire import ForwarderReport
 from ._alarm import EXPIRING_S, LAGGING_S, REFRESH_S, Alarm
 from ._enrolled import Enrolled
@@ -229,13 +229,14 @@ class Fleet:
             text = None
             for trouble in troubles:
                 if trouble.kind == kind and text is None:
-                    text = f"{showText(trouble.name, 300)}: {showText(trouble.reason, 200)}"
+                    name = escapeUntrusted(trouble.name, 300)
+                    text = f"{name}: {escapeUntrusted(trouble.reason, 200)}"
             yield kind, text
         gap = None
         if worker.gapAt is not None and now - worker.gapAt < GAP_S:
             gap = (
                 f"{worker.gapOctets} octets in {worker.gaps} gap{'s'[: worker.gaps > 1]} will never"
-                f" arrive; reason of the last gap: {showText(worker.gapReason)}"
+                f" arrive; reason of the last gap: {escapeUntrusted(worker.gapReason)}"
             )
         yield "gap", gap
         yield "lagging", self._lagging(worker, now)

@@ -14,10 +14,11 @@ from collections.abc import Mapping
 
 from twisted.web.template import Flattenable, Tag, tags
 
+from ..untrusted import escapeUntrusted
 from ._blocks import GOOD, LIVE, MARKS, toned, toneOf
 from ._facts import ListenerFacts
 from ._problemkinds import ERROR, WARNING
-from ._shown import moment, span, visible
+from ._shown import moment, span
 
 __all__ = ["document"]
 
@@ -89,7 +90,7 @@ def document(
     @param up: the relative path to the root: all links are relative, so that a proxy can serve
         the pages below a path of its own.
     """
-    host = visible(status["host"], HOST_CHARACTERS_MAX)
+    host = escapeUntrusted(status["host"], HOST_CHARACTERS_MAX, "readable")
     home = tags.a(host, href=up or ".", class_="home")
     about = Tag("p", {"id": "about", **LIVE})(
         tags.span("decnet-listener"),

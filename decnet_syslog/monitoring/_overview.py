@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from twisted.web.template import Flattenable, Tag, tags
 
+from ..untrusted import escapeUntrusted
 from ._blocks import badge, empty, link, toneOf
 from ._factparts import ProblemFacts
 from ._facts import ListenerFacts
 from ._problemkinds import ERROR, WARNING, bySeverity, severityOf
 from ._selection import PROBLEM, STATE_FILTERS, naturalKey
-from ._shown import day, octets, quantity, rate, span, visible
+from ._shown import day, octets, quantity, rate, span
 from ._view import View
 
 __all__ = ["overview", "problems"]
@@ -57,8 +58,8 @@ def _group(
         tags.li(
             link(one["what"], "")
             if one["what"] in workers
-            else tags.b(visible(one["what"], 80)),
-            f" {visible(one['text'], 500)}",
+            else tags.b(escapeUntrusted(one["what"], 80, "readable")),
+            f" {escapeUntrusted(one['text'], 500, 'readable')}",
             # A problem without a known beginning shows no time.
             tags.span(f" for {span(one['seconds'])}", class_="when")
             if one["seconds"]
@@ -177,7 +178,9 @@ def _outputs(status: ListenerFacts) -> Tag:
                 if output["blocked"] is None
                 else badge("blocked", severityOf("blocked")),
                 f" {quantity(behind)} batches behind" if behind else " up to date",
-                tags.span(visible(output["path"], 300), class_="when"),
+                tags.span(
+                    escapeUntrusted(output["path"], 300, "readable"), class_="when"
+                ),
                 class_="output",
             )
         )

@@ -5,16 +5,17 @@ from __future__ import annotations
 import codecs
 from datetime import datetime, timezone
 
+from ..untrusted import escapeUntrusted
+
 __all__ = [
     "day",
+    "excerpt",
     "moment",
     "octets",
     "quantity",
     "rate",
     "span",
     "utcText",
-    "visible",
-    "visibleLine",
 ]
 
 _decoder = codecs.getincrementaldecoder("utf-8")
@@ -72,32 +73,14 @@ def moment(rfc3339: str) -> str:
     return rfc3339[:19].replace("T", " ")
 
 
-def visible(text: str, most: int) -> str:
+def excerpt(line: bytes, most: int) -> str:
     """
-    Hostile text with all its characters made visible, bounded.
-
-    Characters that would be invisible, or would turn the text around them, appear as Python
-    escapes. So do lone surrogates, which stand for octets that are not UTF-8 and which a page
-    cannot contain. The text is not escaped for HTML: the template does that.
-    """
-    cut = text[:most]
-    if not cut.isprintable():
-        cut = "".join(
-            [
-                c if c.isprintable() else c.encode("unicode_escape").decode("ascii")
-                for c in cut
-            ]
-        )
-    return f"{cut}\u2026" if len(text) > most else cut
-
-
-def visibleLine(line: bytes, most: int) -> str:
-    """
-    The beginning of a line, as L{visible} shows it.
+    The beginning of an untrusted line.
 
     @param most: octets; a character that is cut there is left out.
     """
     line = line.removesuffix(b"\n")
     decoder = _decoder("backslashreplace")
     text = decoder.decode(line[:most], final=len(line) <= most)
-    return visible(text, most) + ("\u2026" if len(line) > most else "")
+    shown = escapeUntrusted(text, None, "readable")
+    return f"{shown}..." if len(line) > most else shown

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from twisted.web.template import Flattenable, Tag, tags
 
+from ..untrusted import escapeUntrusted
 from ._blocks import (
     LIVE,
     Column,
@@ -25,7 +26,7 @@ from ._frame import document
 from ._history import DAY_S, LATELY_S
 from ._known import EXCERPT_OCTETS_MAX, WorkerState
 from ._problemkinds import THROTTLE_REMEDIES, WARNING, severityOfState
-from ._shown import day, moment, octets, quantity, rate, span, visible, visibleLine
+from ._shown import day, excerpt, moment, octets, quantity, rate, span
 
 __all__ = ["strangerPage", "workerPage"]
 
@@ -60,7 +61,7 @@ def _how(fact: WorkerFacts) -> Flattenable:
         tags.li(
             tags.div(badge(kind, alarm["severity"]), class_="kind"),
             tags.div(
-                visible(alarm["text"], 500),
+                escapeUntrusted(alarm["text"], 500, "readable"),
                 tags.span(f" for {span(alarm['seconds'])}", class_="when"),
                 tags.p(tags.b("Remedy: "), f"{alarm['remedy']}.", class_="remedy"),
             ),
@@ -74,7 +75,7 @@ def _how(fact: WorkerFacts) -> Flattenable:
             tags.li(
                 tags.div(badge("throttled", WARNING), class_="kind"),
                 tags.div(
-                    visible(held["text"], 500),
+                    escapeUntrusted(held["text"], 500, "readable"),
                     tags.p(tags.b("Remedy: "), f"{remedy}.", class_="remedy")
                     if remedy
                     else "",
@@ -83,7 +84,9 @@ def _how(fact: WorkerFacts) -> Flattenable:
         )
     silence = fact["silence"]
     told = fact["behind_octets"] is not None
-    addresses = ", ".join([visible(address, 80) for address in fact["addresses"]])
+    addresses = ", ".join(
+        [escapeUntrusted(address, 80, "readable") for address in fact["addresses"]]
+    )
     pairs: list[tuple[str, Flattenable]] = [
         (
             "Last received",
@@ -119,10 +122,10 @@ def _newest(worker: WorkerState, hidden: bool) -> Flattenable:
     if who is None:
         return empty("None since the start.")
     return tags.transparent(
-        tags.pre(visibleLine(worker.newest, EXCERPT_OCTETS_MAX)),
+        tags.pre(excerpt(worker.newest, EXCERPT_OCTETS_MAX)),
         tags.p(
-            f"{moment(who.receivedAt)} UTC, from {visible(who.address, 80)}",
-            f", file {visible(who.log, 200)}" if who.log else "",
+            f"{moment(who.receivedAt)} UTC, from {escapeUntrusted(who.address, 80, 'readable')}",
+            f", file {escapeUntrusted(who.log, 200, 'readable')}" if who.log else "",
             class_="when",
         ),
     )
@@ -140,7 +143,9 @@ def _files(fact: WorkerFacts, worker: WorkerState) -> Flattenable:
         size = "everything" if state is None else octets(max(have, state["size"]))
         rows.append(
             (
-                visible(stream.name, 200) if stream is not None else "not sent yet",
+                escapeUntrusted(stream.name, 200, "readable")
+                if stream is not None
+                else "not sent yet",
                 f"{key[0][:STREAM_CHARACTERS]} {key[1]}",
                 octets(have),
                 size,
@@ -163,10 +168,10 @@ def _gaps(worker: WorkerState) -> Flattenable:
         [
             (
                 moment(gap.at),
-                visible(gap.name, 200),
+                escapeUntrusted(gap.name, 200, "readable"),
                 quantity(gap.end - gap.start),
                 quantity(gap.start),
-                visible(gap.reason, 80),
+                escapeUntrusted(gap.reason, 80, "readable"),
             )
             for gap in reversed(worker.lastGaps)
         ],
@@ -187,7 +192,7 @@ def workerPage(
     @param recent: its events, the newest first.
     @param hidden: whether to show no worker's lines.
     """
-    name = visible(worker.name, 80)
+    name = escapeUntrusted(worker.name, 80, "readable")
     state = fact["state"]
     lately, ofDay = worker.lately.asRecord(LATELY_S), worker.day.asRecord(DAY_S)
     return document(

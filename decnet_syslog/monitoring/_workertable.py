@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from twisted.web.template import Flattenable, Tag, tags
 
+from ..untrusted import escapeUntrusted
 from ._blocks import Column, badge, cells, empty, headings, link
 from ._controls import Chosen, density, filters, pages
 from ._curve import curve
@@ -14,7 +15,7 @@ from ._history import LATELY_STEPS
 from ._known import EXCERPT_OCTETS_MAX, WorkerState
 from ._problemkinds import severityOfState
 from ._selection import SORTS
-from ._shown import day, moment, octets, quantity, rate, span, visible, visibleLine
+from ._shown import day, excerpt, moment, octets, quantity, rate, span
 from ._view import View
 
 __all__ = ["ROOMY_MAX", "WorkerNamed", "workers"]
@@ -76,7 +77,7 @@ def _newest(worker: WorkerState | None, hidden: bool) -> Flattenable:
     if worker is None or worker.newestFrom is None or hidden:
         return tags.span("\u2013", class_="when")
     who = worker.newestFrom
-    line = visibleLine(worker.newest, EXCERPT_OCTETS_MAX)
+    line = excerpt(worker.newest, EXCERPT_OCTETS_MAX)
     return tags.transparent(
         tags.span(moment(who.receivedAt)[11:], class_="when"), " ", tags.code(line)
     )
@@ -112,7 +113,7 @@ def _row(fact: WorkerFacts, worker: WorkerState | None) -> Tag:
             _number(rate(fact["lines_per_second"]), fact["lines_per_second"]),
             _curve(fact, worker),
             span(fact["silence"]),
-            visible(first, 80) + more,
+            escapeUntrusted(first, 80, "readable") + more,
             day(fact["expires"]),
             _number(quantity(fact["gaps"]), fact["gaps"]),
         ),

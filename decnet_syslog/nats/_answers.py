@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from ..boundaries import Facts
+from ..untrusted import escapeUntrusted
 from ._bus import NatsMessage
 
 __all__ = [
@@ -76,7 +77,7 @@ def errorOf(answer: Facts) -> tuple[int, str] | None:
     error = answer.get("error")
     if not isinstance(error, dict):
         return None
-    words = ascii(str(error.get("description", "")))[1:200].rstrip("'")
+    words = escapeUntrusted(str(error.get("description", "")), 200, "readable")
     return int(error.get("err_code", 0)), words
 
 

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from ..boundaries import JSONObject
 from ..errors import UserError
+from ..untrusted import escapeUntrusted
 from ._access import Access
 from ._client import RestrictedClient
 
@@ -132,7 +133,7 @@ class Connection:
 
     def _say(self, text: str) -> None:
         if text != self.why:
-            self._log.warn("NATS: {why}", why=ascii(text[:300]))
+            self._log.warn("NATS: {why}", why=escapeUntrusted(text, 300))
         self.why = text
 
     async def _disconnected(self) -> None:

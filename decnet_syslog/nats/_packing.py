@@ -12,6 +12,7 @@ from collections.abc import Callable
 import zstandard
 
 from ..journal import JournalBlocked
+from ..untrusted import escapeUntrusted
 
 __all__ = ["NotPacked", "Pack", "never", "packer", "unpack"]
 
@@ -68,8 +69,8 @@ def unpack(encoding: str, body: bytes) -> bytes:
     """
     if encoding != "zstd":
         raise JournalBlocked(
-            f"a message has the unknown encoding {ascii(encoding)[:40]}: a newer decnet_syslog"
-            " wrote it; upgrade this one"
+            f"a message has the unknown encoding {escapeUntrusted(encoding, 40)}: a newer"
+            " decnet_syslog wrote it; upgrade this one"
         )
     try:
         octets = zstandard.frame_content_size(body)

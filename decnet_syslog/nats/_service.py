@@ -23,6 +23,7 @@ from ..errors import UserError
 from ..journal import GroupCommit, JournalBlocked
 from ..outputs import IOutput, ListenerLock, Steps, Threads
 from ..signals import ServiceSignals
+from ..untrusted import escapeUntrusted
 from ._keeping import CursorKeeper
 from ._lease import RENEW_S, LeaseLost, WentBack, exitAtOnce
 from ._writers import Writers
@@ -148,7 +149,7 @@ class OutputsService(Service):
             self._log.info(
                 "waiting: {holder} writes the outputs of {journal}",
                 journal=self.journalName,
-                holder=ascii(self._outbox.holder),
+                holder=escapeUntrusted(self._outbox.holder),
             )
 
     @inlineCallbacks
@@ -173,7 +174,7 @@ class OutputsService(Service):
         self._log.info(
             "writing the outputs of {journal} as {holder}",
             journal=self.journalName,
-            holder=ascii(self._outbox.holder),
+            holder=escapeUntrusted(self._outbox.holder),
         )
         self.writers.start()
         try:

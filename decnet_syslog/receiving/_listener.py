@@ -19,8 +19,8 @@ from ..trust import (
     LAG_PROTOCOL,
     STATE_PROTOCOLS,
     fingerprint,
-    showText,
 )
+from ..untrusted import escapeUntrusted
 from ..wire import (
     BYE,
     ControlError,
@@ -195,7 +195,7 @@ class ListenerProtocol(AuthenticatedProtocol):
         at, hostname = found
         if at:
             session.framesReceived(messages[:at])
-        raise Violation("hostname", f"a message of {showText(hostname)}")
+        raise Violation("hostname", f"a message of {escapeUntrusted(hostname)}")
 
     def controlReceived(self, line: ControlLine) -> None:
         """Hand a control line to the session."""

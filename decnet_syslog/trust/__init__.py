@@ -51,7 +51,6 @@ if TYPE_CHECKING:
         checkName,
         fingerprint,
         peerName,
-        showText,
     )
     from ._openssl import TICKETS_SENT, ticketsSent
     from ._parcels import readInput, readParcel
@@ -145,7 +144,6 @@ __all__ = [
     "replacementProgress",
     "requestKey",
     "role",
-    "showText",
     "ticketsSent",
     "together",
     "toldByAlert",
@@ -172,7 +170,7 @@ if not TYPE_CHECKING:
         _installing="REQUEST_KEY install requestKey",
         _issuers="canonicalName isIssued keyId keyIds",
         _issuing="CERTIFICATE_DAYS",
-        _names="MASTER_NAME NameRefused checkHolder checkName fingerprint peerName showText",
+        _names="MASTER_NAME NameRefused checkHolder checkName fingerprint peerName",
         _openssl="TICKETS_SENT ticketsSent",
         _parcels="readInput readParcel",
         _refusals=(

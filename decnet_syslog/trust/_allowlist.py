@@ -24,8 +24,9 @@ from pathlib import Path
 from cryptography import x509
 
 from ..errors import UserError
+from ..untrusted import escapeUntrusted
 from ._files import readBounded
-from ._names import NameRefused, checkName, fingerprint, peerName, showText
+from ._names import NameRefused, checkName, fingerprint, peerName
 
 __all__ = ["AllowList", "readAllowList"]
 
@@ -67,7 +68,7 @@ def _entry(words: list[str]) -> tuple[str | None, str | None]:
             if print_ is not None or not _FINGERPRINT.fullmatch(
                 f"sha-256{word[7:].upper()}"
             ):
-                raise UserError(f"{showText(word)} is not a SHA-256 fingerprint")
+                raise UserError(f"{escapeUntrusted(word)} is not a SHA-256 fingerprint")
             print_ = f"sha-256{word[7:].upper()}"
         elif name is not None:
             raise UserError("a line contains a name, a fingerprint, or both")

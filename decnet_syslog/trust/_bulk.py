@@ -18,11 +18,12 @@ from cryptography import x509
 
 from ..durable import syncDirectory
 from ..errors import UserError
+from ..untrusted import escapeUntrusted
 from ._authority import Authority
 from ._bundles import BUNDLE_FILES
 from ._files import makeDirectory, replaceFile
 from ._issuers import keyIds
-from ._names import NameRefused, checkName, showText
+from ._names import NameRefused, checkName
 from ._parcels import makeTar, readParcel
 
 __all__ = [
@@ -250,7 +251,7 @@ class Bundles:
         names = {path.name for path in work.iterdir()}
         if others := names - {*BUNDLE_FILES, ".worker.crt.new"}:
             raise UserError(
-                f"{work} contains {showText(min(others))}, which is not part of a bundle:"
+                f"{work} contains {escapeUntrusted(min(others))}, which is not part of a bundle:"
                 " move it elsewhere"
             )
         shutil.rmtree(work)

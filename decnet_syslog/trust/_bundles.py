@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ..errors import UserError
+from ..untrusted import escapeUntrusted
 from ._chains import EXPIRED, NOT_YET, UNKNOWN, findFlaw
 from ._issuers import isSigned, spki
-from ._names import showText
 from ._verification import errorText
 
 __all__ = ["BUNDLE_FILES", "Bundle", "BundleError", "readCertificates", "readKey"]
@@ -271,7 +271,7 @@ def _date(certificate: x509.Certificate, which: str, form: str) -> str:
 def _called(certificate: x509.Certificate) -> str:
     """A certificate of a chain, for people."""
     try:
-        return f"the certificate of {showText(certificate.subject.rfc4514_string())}"
+        return f"the certificate of {escapeUntrusted(certificate.subject.rfc4514_string())}"
     except Exception:
         # The library parses names lazily and raises many kinds of errors.
         return "a certificate whose name cannot be read"

@@ -42,10 +42,10 @@ from twisted.internet.ssl import (
 from zope.interface import implementer
 
 from ..transports import ITLSConnection
+from ..untrusted import escapeUntrusted
 from ._alpn import DELIVERY_PROTOCOLS
 from ._bundles import Bundle
 from ._gathering import GatheringConnection
-from ._names import showText
 from ._roles import Objection, refuseMaster, refuseOperator, refuseOwn, refuseWorker
 from ._verification import Judge, Refusal, isReported, turnedAway, verifyWith
 
@@ -168,7 +168,7 @@ class ListenerContext:
                 return protocol
         if isinstance(connection, GatheringConnection):
             connection.unknownVersions = [
-                showText(protocol.decode("ascii", "replace"))
+                escapeUntrusted(protocol.decode("ascii", "replace"))
                 for protocol in offered
                 if protocol.startswith(_EXTENSION)
             ][:SHOWN_MAX]

@@ -20,12 +20,13 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ..durable import syncDirectory
 from ..errors import UserError
+from ..untrusted import escapeUntrusted
 from ._bundledirectory import BundleDirectory
 from ._bundles import Bundle, BundleError, readCertificates
 from ._files import alone, makeDirectory, replaceFile
 from ._issuers import spki
 from ._issuing import makeKey, pemOfKey
-from ._names import NameRefused, peerName, showText
+from ._names import NameRefused, peerName
 from ._roles import refuseOperator, refuseWorker
 
 __all__ = ["REQUEST_KEY", "Installed", "install", "requestKey"]
@@ -61,9 +62,9 @@ def _checkSameName(directory: Path, name: str) -> None:
     current = _currentName(directory)
     if current not in (None, name):
         raise UserError(
-            f"{directory} has the certificate of {showText(str(current))}, not of"
-            f" {showText(name)}: a running forwarder refuses another name; to change it, remove"
-            f" {directory / 'worker.crt'} first"
+            f"{directory} has the certificate of {escapeUntrusted(str(current))}, not of"
+            f" {escapeUntrusted(name)}: a running forwarder refuses another name; to change"
+            f" it, remove {directory / 'worker.crt'} first"
         )
 
 

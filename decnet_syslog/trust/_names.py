@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 
 from ..errors import UserError
+from ..untrusted import escapeUntrusted
 
 __all__ = [
     "MASTER_NAME",
@@ -23,7 +24,6 @@ __all__ = [
     "checkName",
     "fingerprint",
     "peerName",
-    "showText",
 ]
 
 MASTER_NAME = "decnet-master"
@@ -51,12 +51,6 @@ class NameRefused(Exception):
         return f"{self.reason}: {self.seen}"
 
 
-def showText(text: str, most: int = 80) -> str:
-    """Hostile text for our log: printable ASCII, bounded, quoted."""
-    shown = ascii(text[:most])
-    return shown + "..." if len(text) > most else shown
-
-
 def checkName(name: str) -> None:
     """
     Refuse a name that cannot be a worker's.
@@ -66,12 +60,12 @@ def checkName(name: str) -> None:
     """
     if not 0 < len(name) <= NAME_CHARACTERS_MAX:
         raise NameRefused(
-            f"a name has 1 to {NAME_CHARACTERS_MAX} characters", showText(name)
+            f"a name has 1 to {NAME_CHARACTERS_MAX} characters", escapeUntrusted(name)
         )
     if _NAME.match(name) is None:
         raise NameRefused(
             "a name has only letters, digits and . _ - @ +, and begins with a letter or digit",
-            showText(name),
+            escapeUntrusted(name),
         )
 
 
@@ -87,14 +81,14 @@ def peerName(certificate: x509.Certificate) -> str:
         # The library parses the subject lazily; for an odd one it raises ValueError, TypeError or
         # other errors.
         raise NameRefused(
-            "a certificate's subject cannot be read", showText(str(error))
+            "a certificate's subject cannot be read", escapeUntrusted(str(error))
         ) from None
     names = [
         attribute.value if isinstance(attribute.value, str) else repr(attribute.value)
         for attribute in subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     ]
     if len(names) != 1:
-        seen = ", ".join([showText(name) for name in names[:4]]) or "none"
+        seen = ", ".join([escapeUntrusted(name) for name in names[:4]]) or "none"
         raise NameRefused(
             f"a certificate must have exactly one CN, this one has {len(names)}", seen
         )

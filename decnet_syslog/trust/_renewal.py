@@ -15,9 +15,10 @@ from cryptography import x509
 from twisted.logger import Logger
 
 from ..errors import UserError
+from ..untrusted import escapeUntrusted
 from ._bundles import BUNDLE_FILES, Bundle, BundleError
 from ._filechanges import Watched
-from ._names import NameRefused, fingerprint, peerName, showText
+from ._names import NameRefused, fingerprint, peerName
 from ._roles import serves
 
 __all__ = ["Renewal"]
@@ -98,7 +99,7 @@ class Renewal:
         if new != old:
             raise BundleError(
                 path,
-                f"is for {showText(new)}, not {showText(old)}",
+                f"is for {escapeUntrusted(new)}, not {escapeUntrusted(old)}",
                 "restart to change the name",
             )
         if not serves(bundle.certificate, self._usage):

@@ -17,7 +17,8 @@ from service_identity.cryptography import (
     verify_certificate_ip_address,
 )
 
-from ._names import NameRefused, peerName, showText
+from ..untrusted import escapeUntrusted
+from ._names import NameRefused, peerName
 
 __all__ = [
     "OPERATOR_USAGE",
@@ -71,7 +72,7 @@ def role(value: str) -> str:
 
 def _unreadable(error: Exception) -> Objection:
     # The library parses extensions lazily, and raises many kinds of errors.
-    return Objection("wrong-role", f"it cannot be read: {showText(str(error))}")
+    return Objection("wrong-role", f"it cannot be read: {escapeUntrusted(str(error))}")
 
 
 def serves(certificate: x509.Certificate, usage: x509.ObjectIdentifier) -> bool:

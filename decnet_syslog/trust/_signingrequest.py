@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from ..errors import UserError
+from ..untrusted import escapeUntrusted
 from ._issuers import spki
 from ._issuing import usagesOf
-from ._names import showText
 
 __all__ = ["REQUEST_OCTETS_MAX", "makeRequest", "readRequest"]
 
@@ -111,7 +111,9 @@ def _lazily(parse: Callable[[], Any], what: str) -> Any:
     try:
         return parse()
     except Exception as error:
-        raise _Refused(f"its {what} cannot be read: {showText(str(error))}") from None
+        raise _Refused(
+            f"its {what} cannot be read: {escapeUntrusted(str(error))}"
+        ) from None
 
 
 def _checkName(request: x509.CertificateSigningRequest, name: str) -> None:
@@ -124,8 +126,8 @@ def _checkName(request: x509.CertificateSigningRequest, name: str) -> None:
         raise _Refused(f"it asks for {len(asked)} names (CN), not one")
     if asked[0] != name:
         raise _Refused(
-            f"it asks for the name {showText(asked[0])}, not {showText(name)}: enroll it under"
-            " its own name, or make the request again"
+            f"it asks for the name {escapeUntrusted(asked[0])}, not {escapeUntrusted(name)}:"
+            " enroll it under its own name, or make the request again"
         )
 
 
@@ -187,7 +189,8 @@ def _checkExtensions(
             for one in value:
                 if str(one.value) not in names:
                     raise _Refused(
-                        f"it asks for the other name {showText(str(one.value))}: --san allows it"
+                        f"it asks for the other name {escapeUntrusted(str(one.value))}:"
+                        " --san allows it"
                     )
         elif not isinstance(value, x509.SubjectKeyIdentifier):
             raise _Refused(

@@ -33,8 +33,9 @@ from OpenSSL._util import ffi, lib
 from OpenSSL.crypto import X509
 from twisted.internet.interfaces import IAddress
 
+from ..untrusted import escapeUntrusted
 from ._gathering import GatheringConnection
-from ._names import fingerprint, showText
+from ._names import fingerprint
 from ._roles import Objection
 
 __all__ = [
@@ -104,7 +105,7 @@ def describeCertificate(certificate: X509 | x509.Certificate | None) -> tuple[st
         # A hostile certificate must not get past the check by breaking the report.
         return "unreadable", "unknown"
     try:
-        return showText(certificate.subject.rfc4514_string()), print_
+        return escapeUntrusted(certificate.subject.rfc4514_string()), print_
     except Exception:
         return "unreadable", print_
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from ..untrusted import escapeUntrusted
 from ._provenance import Provenance, provenanceFields, replaceSurrogates, wholeSeconds
 
 __all__ = ["GapRecord", "renderGapMessage", "renderGapRecord"]
@@ -42,8 +43,8 @@ class GapRecord:
 
 
 def _plain(text: str) -> str:
-    """Hostile text as printable ASCII."""
-    return text.encode("unicode_escape").decode("ascii")
+    """Untrusted text, which is bounded already, as printable ASCII."""
+    return escapeUntrusted(text, None, "ascii")
 
 
 def _value(text: str) -> str:

@@ -17,7 +17,8 @@ from twisted.python.failure import Failure
 
 from ..boundaries import Foreign
 from ..sending import Session
-from ..trust import MASTER_KIND, showText
+from ..trust import MASTER_KIND
+from ..untrusted import escapeUntrusted
 from ..wire import ControlLine
 from ._endings import endOf, failureOf, textOf, toldBy
 from ._masters import DELAY_MAX_S, DELAY_MIN_S, MasterSelector
@@ -113,7 +114,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         elif told is not None:
             self.refusals[told.kind] += 1
             text = (
-                f" (it says: {showText(connection.lastBye.text, 200)})"
+                f" (it says: {escapeUntrusted(connection.lastBye.text, 200)})"
                 if connection.lastBye
                 else ""
             )

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..addresses import checkName, isNumeric
-from ..trust import showText
+from ..untrusted import escapeUntrusted
 from ._masters import Address
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Directory:
         self._log.debug(
             "{service}: {masters}",
             service=self._name,
-            masters=showText(", ".join(map(str, addresses)), 500),
+            masters=escapeUntrusted(", ".join(map(str, addresses)), 500),
         )
         self._use(addresses)
 

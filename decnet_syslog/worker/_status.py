@@ -24,7 +24,8 @@ from ..monitoring import (
     utcText,
 )
 from ..sending import NOT_LIMITED
-from ..trust import KINDS, Bundle, showText
+from ..trust import KINDS, Bundle
+from ..untrusted import escapeUntrusted
 from ._service import ForwarderService
 
 __all__ = ["ForwarderStatus", "watchForwarder"]
@@ -83,7 +84,8 @@ class ForwarderStatus:
         now = self._clock()
         components = self._forwarder.components
         stuck = [
-            f"cannot deliver {showText(trouble.name, 300)}: {showText(trouble.reason, 200)}"
+            f"cannot deliver {escapeUntrusted(trouble.name, 300)}:"
+            f" {escapeUntrusted(trouble.reason, 200)}"
             for trouble in components.reporter.troubles()
             if trouble.kind == "stuck"
         ]
@@ -116,7 +118,7 @@ class ForwarderStatus:
         reason, text = self._forwarder.components.counts.limit
         if reason == "none":
             return "check the connection to the master, and its outputs"
-        return f"the master holds this worker back: {showText(text, 200)}"
+        return f"the master holds this worker back: {escapeUntrusted(text, 200)}"
 
     def _certificates(self) -> list[CertificateFacts]:
         bundle = self._bundle()

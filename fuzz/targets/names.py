@@ -17,9 +17,9 @@ from decnet_syslog.trust._names import (
     NameRefused,
     fingerprint,
     peerName,
-    showText,
 )
 from decnet_syslog.trust._roles import refuseMaster, refuseOperator, refuseWorker
+from decnet_syslog.untrusted import escapeUntrusted
 
 from .. import der
 from ..source import Source
@@ -101,4 +101,4 @@ def run(octets: bytes) -> None:
     assert der.oids(subject).count(_COMMON_NAME) == 1, subject
     assert 0 < len(name) <= NAME_CHARACTERS_MAX and name.isascii()
     assert name[0].isalnum() and "/" not in name and name.isprintable()
-    assert showText(name) == f"'{name}'"
+    assert escapeUntrusted(name) == f"'{name}'"

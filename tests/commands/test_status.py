@@ -280,7 +280,7 @@ class OtherRoleTests(StatusTestCase):
         held = {"reason": "rate", "text": "--max-rate allows 8\x1b"}
         self.serve(lambda: {**FORWARDER, "throttled": held})
         _, text = self.status("--match=b")
-        self.assertIn(r"throttled by the master: '--max-rate allows 8\x1b'", text)
+        self.assertIn(r"throttled by the master: --max-rate allows 8\x1b", text)
         self.assertIn("\n1 of 3 files:\n", text)
 
     def test_statesNeedAListener(self) -> None:
