@@ -38,6 +38,7 @@ from . import (
     physical,
     profile,
     rooms,
+    sizing,
     storm,
 )
 from .report import PLOTTED, RESULTS, rstTable
@@ -53,6 +54,7 @@ PAGES = (
     "docs/performance.rst",
     "docs/proof.rst",
     "docs/siege.rst",
+    "docs/sizing.rst",
 )
 
 # The content of the files in docs/results/, by their names without .json.
@@ -156,6 +158,8 @@ BLOCKS: Mapping[str, Callable[[Results], str]] = {
     "profile": measured("profile", profile.describe),
     "profile-pure": measured("profile-pure", profile.describe),
     "goals": goals.describe,
+    "sizing-costs": sizing.describeCosts,
+    "sizing-loads": sizing.describeLoads,
     "rooms": measured("rooms", rooms.describe, isRst=True),
     "siege": measured("siege", siege.describe, isRst=True),
     "siege-memory": measured("siege-memory", memory.describe, isRst=True),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import docs, profile, rooms
+from benchmarks import docs, profile, rooms, sizing
 from benchmarks.report import Spread, sideBySide
 from decnet_syslog.errors import UserError
 
@@ -155,6 +155,49 @@ class ProfileTests(SynchronousTestCase):
             "/usr/lib/libzstd.so.1": profile.OTHER,
         }.items():
             self.assertEqual(profile.partOf(path), part, path)
+
+
+class SizingTests(SynchronousTestCase):
+    """The load of fleets, from the costs that were measured."""
+
+    def cells(self, text: str, workers: str) -> list[str]:
+        row = next(line for line in text.splitlines() if line.startswith(f"{workers} "))
+        return re.split(r"\s{2,}", row)
+
+    def test_nextLargerCosts(self) -> None:
+        """
+        A fleet has the costs of the next larger measured number of connections, or of the
+        largest.
+        """
+        results = {
+            f"fanin-{count}": {
+                "results": {
+                    "connections": count,
+                    "runs": [
+                        {
+                            "side": "decnet-syslog",
+                            "line_cpu_us": microseconds,
+                            "connection_kib": 102.4,
+                            "connect_cpu_ms": 2.0,
+                        }
+                    ],
+                }
+            }
+            for count, microseconds in ((500, 100.0), (2000, 200.0))
+        }
+        text = sizing.describeLoads(results)
+        self.assertEqual(
+            self.cells(text, "500"), ["500", "1.0", "6%", "102 MiB", "1.0 s of CPU"]
+        )
+        self.assertEqual(self.cells(text, "2,000")[2], "44%")
+        self.assertEqual(self.cells(text, "5,000")[2], "60%")
+        self.assertIn("100 (500), 200 (2,000) µs", sizing.describeCosts(results))
+
+    def test_nothingMeasured(self) -> None:
+        """Without results each cost is reported as not measured."""
+        self.assertEqual(self.cells(sizing.describeLoads({}), "500")[2], sizing.NONE)
+        costs = sizing.describeCosts({}).splitlines()[3:-1]
+        self.assertEqual([line.endswith(sizing.NONE) for line in costs], [True] * 9)
 
 
 class SizesTests(SynchronousTestCase):
