@@ -27,7 +27,8 @@ from decnet_syslog.sending._encoding import encodeLines
 from decnet_syslog.wire._decoder import FrameDecoder
 from decnet_syslog.wire._framing import Lines
 from decnet_syslog.wire._provenance import Provenance
-from decnet_syslog.wire._record import record, renderLines
+from decnet_syslog.wire._record import renderLines
+from tests.records import record
 
 from .lines import DECNET_OCTETS, decnetLines
 from .report import Spread, figure, save, scratch, spread, table

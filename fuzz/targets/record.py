@@ -12,8 +12,7 @@ from base64 import b64decode
 
 from decnet_syslog.wire import _commonrecord as room
 from decnet_syslog.wire._provenance import Provenance
-from decnet_syslog.wire._record import record
-from tests.records import renderRecords
+from tests.records import record, renderRecords
 
 from ..source import Source
 

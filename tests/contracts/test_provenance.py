@@ -24,9 +24,9 @@ from decnet_syslog.nats._messages import MessagePosition, decode, encode
 from decnet_syslog.wire import _provenance
 from decnet_syslog.wire._gap import GapRecord, renderGapRecord
 from decnet_syslog.wire._provenance import Provenance
-from decnet_syslog.wire._record import MISMATCH, record
+from decnet_syslog.wire._record import MISMATCH
 
-from ..records import renderRecords
+from ..records import record, renderRecords
 
 MUCH = 10**9
 # One of the common shape, and two that only the exact path renders.

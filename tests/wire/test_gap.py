@@ -12,9 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.wire._gap import GapRecord, renderGapMessage, renderGapRecord
 from decnet_syslog.wire._provenance import Provenance
-from decnet_syslog.wire._record import record
 
-from ..records import renderRecords
+from ..records import record, renderRecords
 from ..rfc5424 import parseMessage
 
 NOW = "2026-04-18T01:02:03.000004Z"

@@ -18,9 +18,10 @@ from decnet_syslog.journal._values import Deposit
 from decnet_syslog.outputs._interfaces import Events
 from decnet_syslog.outputs._rendering import RECORDS
 from decnet_syslog.wire._hostname import contradicts, firstContradiction
-from decnet_syslog.wire._record import MISMATCH, record
+from decnet_syslog.wire._record import MISMATCH
 
 from ..doubles import PROVENANCE, MasterTestCase, makeOutput
+from ..records import record
 
 LINE = b"<134>1 2026-04-18T00:00:00Z %s ssh - auth - hello"
 MARKING = replace(PROVENANCE, flagHostnameMismatch=True)

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.wire._provenance import Provenance
-from decnet_syslog.wire._record import record
 
-from ..records import renderRecords
+from ..records import record, renderRecords
 from ..rfc5424 import MessageError, parseMessage
 
 NOW = "2026-04-18T01:02:03.000004Z"

@@ -19,9 +19,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from decnet_syslog.wire import _commonrecord, _record
 from decnet_syslog.wire import _decnet as decnet
 from decnet_syslog.wire._provenance import Provenance
-from decnet_syslog.wire._record import record, renderRuns
+from decnet_syslog.wire._record import renderRuns
 
-from ..records import renderRecords
+from ..records import record, renderRecords
 
 WHO = Provenance(
     "w1", "sha-256:AA", "192.0.2.1:5", "2026-04-18T01:02:03.000004Z", None, False
