@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from twisted.python import usage
 
@@ -57,7 +56,7 @@ COMMANDS = (
 SERVICES = frozenset({"forwarder", "listener", "outputs"})
 
 
-def _options(name: str) -> Any:
+def _options(name: str) -> Callable[[], usage.Options]:
     """A function that imports a command's module and makes its options."""
 
     def make() -> usage.Options:
@@ -130,10 +129,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     raise SystemExit(status)
 
 
-def _called(options: Any) -> str:
+def _called(options: usage.Options | None) -> str:
     """The part of the command line that was understood as commands."""
     words = ["decnet-syslog"]
-    while getattr(options, "subCommand", None):
+    while options is not None and options.subCommand:
         words.append(str(options.subCommand))
         options = getattr(options, "subOptions", None)
     return " ".join(words)

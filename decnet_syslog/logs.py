@@ -22,13 +22,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, TextIO
+from typing import TextIO, cast
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorCore, IReactorTime
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from .boundaries import Foreign
 from .untrusted import escapeUntrusted
 
 __all__ = ["Summing", "asJSON", "asText", "json", "text"]
@@ -189,7 +190,7 @@ def _time(event: LogEvent) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _level(event: LogEvent) -> Any:
+def _level(event: LogEvent) -> Foreign:
     return event.get("log_level", LogLevel.info)
 
 
@@ -249,8 +250,9 @@ def _observer(show: Callable[[LogEvent], str]) -> ILogObserver:
         out.buffer.flush()
 
     summing = Summing(write, reactor)
-    anyReactor: Any = reactor
-    anyReactor.addSystemEventTrigger("after", "shutdown", summing.flush)
+    cast(IReactorCore, reactor).addSystemEventTrigger(
+        "after", "shutdown", summing.flush
+    )
     return summing
 
 

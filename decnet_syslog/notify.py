@@ -19,7 +19,7 @@ import socket
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Protocol, cast
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred
@@ -203,8 +203,20 @@ class Notifier(Service):
             )
 
 
+class Notified(Protocol):
+    """A service that tells how it is."""
+
+    def parts(self) -> Mapping[str, Deferred[Called]]:
+        """Ask every part whether it makes progress."""
+        ...
+
+    def status(self) -> str:
+        """The state in one line."""
+        ...
+
+
 def managed(
-    service: Any,
+    service: Notified,
     whole: IService,
     reactor: Reactor,
     environment: MutableMapping[str, str] = os.environ,
@@ -219,8 +231,7 @@ def managed(
     if manager is None:
         return whole
     both = MultiService()
-    anyService: Any = whole
-    anyService.setServiceParent(both)
+    cast(Service, whole).setServiceParent(both)
     # Last: it starts after the service and stops earlier.
     notifier = Notifier(manager, reactor, service.parts, service.status)
     notifier.setServiceParent(both)  # type: ignore[no-untyped-call]

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from getopt import GetoptError, gnu_getopt
 from pathlib import Path
-from typing import Any
 
 from twisted.python import usage
 from twisted.python.reflect import accumulateClassList
@@ -81,6 +80,8 @@ class Described(usage.Options):
     """
 
     longdesc: str
+    #: The options of the subcommand, once it is parsed.
+    subOptions: usage.Options
     #: What a subcommand is called in an error.
     kindOfCommand = "command"
 
@@ -169,7 +170,7 @@ class Described(usage.Options):
             synopsis: str = super().getSynopsis()
             return synopsis
         words = [getattr(self, "synopsis", "[options]")]
-        parent: Any = self.parent
+        parent: usage.Options | None = self.parent
         while isinstance(parent, Described):
             words.insert(0, str(parent.subCommand))
             parent = parent.parent

@@ -20,10 +20,12 @@ import gc
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import FrameType
+from typing import TypeAlias
 
 from twisted.application.service import ServiceMaker
 from twisted.logger import Logger
+from twisted.python import usage
 
 from .boundaries import Reactor
 
@@ -67,15 +69,19 @@ def _holdStop() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | None
+
+
 class SignalSafeServiceMaker(ServiceMaker):
     """A twistd command that holds signals before its service is imported."""
 
     @property
-    def options(self) -> Any:
+    def options(self) -> type[usage.Options]:
         """The class of the command's options: the first thing that twistd asks for."""
         holdSignals()
         with importing():
-            return super().options
+            options: type[usage.Options] = super().options
+            return options
 
 
 class ServiceSignals:
@@ -89,7 +95,7 @@ class ServiceSignals:
         """
         self._reactor = reactor
         self._again = again
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, _Handler] = {}
         self._isStopping = False
         self._isEnding = False
 
@@ -136,7 +142,7 @@ class ServiceSignals:
             signal.signal(number, handler)
         self._before = {}
 
-    def _signalled(self, number: int, frame: Any) -> None:
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
         if number in _STOP:
             if self._before.get(number) is signal.SIG_IGN:
                 # A shell starts programs in the background like this. If it counted as the

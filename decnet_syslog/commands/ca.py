@@ -230,4 +230,5 @@ def run(options: Options) -> int:
         return _init(chosen)
     if isinstance(chosen, _ShowOptions):
         return _show(chosen)
+    assert isinstance(chosen, _ReplaceOptions)
     return _replace(chosen)

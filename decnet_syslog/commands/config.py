@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
 
 from twisted.python import usage
 
+from ..boundaries import Foreign
 from ..configuration import Configured, showConfiguration
 from ..errors import UserError
 from ..master.tap import Options as ListenerOptions
@@ -116,12 +116,12 @@ class _Shown:
         try:
             super().postOptions()  # type: ignore[misc]
         except usage.UsageError as error:
-            located: Any = self
+            located: Foreign = self
             self.trouble = located.located(str(error))
 
     def run(self) -> int:
         """Show the options."""
-        options: Any = self
+        options: Foreign = self
         _show(showConfiguration(options))
         if self.trouble is not None:
             raise UserError(f"the {options.service} would not start: {self.trouble}")
@@ -167,7 +167,7 @@ Examples:
 
     def run(self) -> int:
         """Show the service's options."""
-        shown: Any = self.subOptions
+        shown: Foreign = self.subOptions
         status: int = shown.run()
         return status
 
@@ -203,6 +203,6 @@ Examples:
 
 def run(options: Options) -> int:
     """Run the command. The exit status."""
-    chosen: Any = options.subOptions
+    chosen: Foreign = options.subOptions
     status: int = chosen.run()
     return status

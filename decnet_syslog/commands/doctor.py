@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
 
 from twisted.python import usage
 
+from ..boundaries import Foreign
 from ..doctor import DoctorReport, examineForwarder, examineListener
 from ..master.tap import Options as ListenerOptions
 from ..options import Described
@@ -39,7 +39,7 @@ class _Examined:
         try:
             super().postOptions()  # type: ignore[misc]
         except usage.UsageError as error:
-            located: Any = self
+            located: Foreign = self
             self.trouble = located.located(str(error))
 
 
@@ -112,7 +112,7 @@ Examples:
 def run(options: Options) -> int:
     """Run the command. The exit status."""
     report = DoctorReport()
-    end: Any = options.subOptions
+    end: Foreign = options.subOptions
     if end.trouble is not None:
         report.fail(
             "options", end.trouble, "the service would not start: correct this first"

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from twisted.python.reflect import accumulateClassList
 
+from ..boundaries import OptionRow
 from ..configuration import Configured
 from ..options import Described, asSize, octets
 
@@ -83,7 +83,10 @@ class Command:
 
 
 def describe(
-    options: Any, path: tuple[str, ...] = (), summary: str = "", parent: Any = None
+    options: Described,
+    path: tuple[str, ...] = (),
+    summary: str = "",
+    parent: Described | None = None,
 ) -> Command:
     """
     The help of a command.
@@ -139,7 +142,7 @@ def _groups(options: Described) -> Iterator[tuple[str, tuple[Option, ...]]]:
 def _option(options: Described, name: str) -> Option:
     takes = f"{name}=" in options.longOpt
     text = " ".join((options.docs.get(name) or "").split()).rstrip(".")
-    rows: list[Any] = []
+    rows: list[OptionRow] = []
     accumulateClassList(type(options), "optParameters", rows)
     default = options.defaults.get(name)
     if takes and default is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 from twisted.python import usage
 
@@ -100,7 +99,9 @@ def _mayLook(path: Path) -> bool:
         ) from None
 
 
-def _checkLog(options: Any, ours: tuple[str, int] | None, theirs: int) -> None:
+def _checkLog(
+    options: usage.Options, ours: tuple[str, int] | None, theirs: int
+) -> None:
     """
     Check that DECNET's offset is one of the log.
 
@@ -129,7 +130,7 @@ def _checkLog(options: Any, ours: tuple[str, int] | None, theirs: int) -> None:
         )
 
 
-def _ours(options: Any) -> tuple[str, int] | None:
+def _ours(options: usage.Options) -> tuple[str, int] | None:
     """
     The log that our forwarder follows, and its acknowledged octets, of any master.
 
@@ -162,7 +163,7 @@ def _ours(options: Any) -> tuple[str, int] | None:
     return next(iter(reached.items()), None)
 
 
-def _beginning(options: Any, theirs: int | None) -> int | None:
+def _beginning(options: usage.Options, theirs: int | None) -> int | None:
     """Where our forwarder begins, which has no state of a log."""
     path: Path = options["state-db"]
     imported = readDecnetOffset(path)
@@ -174,7 +175,9 @@ def _beginning(options: Any, theirs: int | None) -> int | None:
     return imported
 
 
-def _show(options: Any, ours: tuple[str, int] | None, theirs: int | None) -> int:
+def _show(
+    options: usage.Options, ours: tuple[str, int] | None, theirs: int | None
+) -> int:
     name, offset = ours if ours is not None else ("no log yet", None)
     if offset is None:
         offset = _beginning(options, theirs)
@@ -197,7 +200,9 @@ def _show(options: Any, ours: tuple[str, int] | None, theirs: int | None) -> int
     return 0
 
 
-def _export(options: Any, ours: tuple[str, int] | None, theirs: int | None) -> int:
+def _export(
+    options: usage.Options, ours: tuple[str, int] | None, theirs: int | None
+) -> int:
     if ours is None:
         raise UserError(
             f"{options['state-db']} has no state of a decnet_syslog forwarder: nothing to"
@@ -214,7 +219,9 @@ def _export(options: Any, ours: tuple[str, int] | None, theirs: int | None) -> i
     return 0
 
 
-def _import(options: Any, ours: tuple[str, int] | None, theirs: int | None) -> int:
+def _import(
+    options: usage.Options, ours: tuple[str, int] | None, theirs: int | None
+) -> int:
     if theirs is None:
         raise UserError(
             f"{options['decnet-db']} has no offset of DECNET's forwarder: nothing to import."

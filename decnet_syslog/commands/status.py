@@ -10,11 +10,10 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 from twisted.python import usage
 
-from ..boundaries import JSONObject
+from ..boundaries import Foreign, JSONObject
 from ..errors import UserError
 from ..monitoring import SORTS
 from ..options import Described, count, directory
@@ -130,7 +129,7 @@ class _MasterContext(ssl.SSLContext):
 
     masterName: str
 
-    def wrap_socket(self, *arguments: Any, **more: Any) -> ssl.SSLSocket:
+    def wrap_socket(self, *arguments: Foreign, **more: Foreign) -> ssl.SSLSocket:
         """Wrap a socket, with the master's name as the expected one."""
         more["server_hostname"] = self.masterName
         return super().wrap_socket(*arguments, **more)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from twisted.python import usage
 
@@ -12,10 +12,13 @@ from ..boundaries import Facts, JSONObject
 from ..monitoring import SORTS, STATE_FILTERS, naturalKey, select
 from ..options import nearest
 
+if TYPE_CHECKING:
+    from _typeshed import SupportsRichComparison
+
 __all__ = ["FILE_SORTS", "Selection", "checkSort", "checkStates"]
 
 # The orders of a forwarder's files; the greatest lag and size come first.
-FILE_SORTS: Mapping[str, Callable[[Facts], Any]] = {
+FILE_SORTS: Mapping[str, Callable[[Facts], SupportsRichComparison]] = {
     "lag": lambda file: -file["behind_seconds"],
     "undelivered": lambda file: file["position"] - file["size"],
     "size": lambda file: -file["size"],

@@ -14,7 +14,6 @@ import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from twisted.python import usage
 
@@ -22,7 +21,7 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-from ..boundaries import JSONObject
+from ..boundaries import JSONObject, OptionValue
 from ..untrusted import escapeUntrusted
 
 __all__ = ["CONFIGURATION_OCTETS_MAX", "Entry", "readEntries"]
@@ -59,7 +58,7 @@ class Entry:
     """
 
     path: tuple[str, ...]
-    value: Any
+    value: OptionValue
     line: int
 
 
@@ -143,7 +142,7 @@ def _entries(text: str) -> Iterator[Entry]:
         found = tomllib.loads(statement)
         if statement.startswith("["):
             section = ()
-            inside: Any = found
+            inside: OptionValue = found
             while isinstance(inside, dict) and inside:
                 ((name, inside),) = inside.items()
                 section = (*section, name)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import select
 import socket
 import time
-from typing import Any
 
 from OpenSSL import SSL
 
@@ -39,7 +38,7 @@ class ControlConnection:
 
     def __init__(self, plain: socket.socket, context: ForwarderContext) -> None:
         self._plain = plain
-        self.tls: Any = context.clientConnectionForTLS(_Bare())
+        self.tls = context.clientConnectionForTLS(_Bare())
         self.tls.set_connect_state()
         self.held = b""
 

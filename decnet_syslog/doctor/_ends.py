@@ -6,7 +6,7 @@ import glob
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..files import openLog
@@ -29,6 +29,10 @@ from ._probe import askMaster
 from ._report import DoctorReport
 from ._rotations import readRotations
 
+if TYPE_CHECKING:
+    from ..master.tap import Options as ListenerOptions
+    from ..worker.tap import Options as ForwarderOptions
+
 __all__ = ["examineForwarder", "examineListener"]
 
 # A worker's state: offsets, and copies of deleted logs whose lines are not sent yet.
@@ -41,7 +45,10 @@ Ask = Callable[..., None]
 
 
 def examineForwarder(
-    report: DoctorReport, options: Any, rotations: Sequence[str], ask: Ask = askMaster
+    report: DoctorReport,
+    options: ForwarderOptions,
+    rotations: Sequence[str],
+    ask: Ask = askMaster,
 ) -> None:
     """
     Check a worker.
@@ -146,7 +153,7 @@ def _readable(report: DoctorReport, check: str, path: str) -> None:
 
 def examineListener(
     report: DoctorReport,
-    options: Any,
+    options: ListenerOptions,
     rotations: Sequence[str],
     asWorker: str | None,
     ask: Ask = askMaster,
@@ -217,7 +224,9 @@ def _checkOutput(report: DoctorReport, path: str) -> None:
         report.ok(check, f"{os.path.getsize(path)} octets")
 
 
-def _checkPort(report: DoctorReport, options: Any, journal: Path | None) -> bool:
+def _checkPort(
+    report: DoctorReport, options: ListenerOptions, journal: Path | None
+) -> bool:
     """Whether a listener is running."""
     host, port = options["host"], options["port"]
     taken = portIsTaken(report, host, port)
@@ -259,7 +268,9 @@ def _checkPort(report: DoctorReport, options: Any, journal: Path | None) -> bool
     return taken and runs
 
 
-def _askOurselves(report: DoctorReport, options: Any, asWorker: str, ask: Ask) -> None:
+def _askOurselves(
+    report: DoctorReport, options: ListenerOptions, asWorker: str, ask: Ask
+) -> None:
     bundle = checkBundle(report, directory(asWorker), refusedAsWorker)
     if bundle is None:
         return

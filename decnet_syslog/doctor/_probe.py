@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import socket
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TypeAlias
 
 from OpenSSL import SSL
 
+from ..boundaries import Foreign
 from ..trust import (
     DELIVERY_PROTOCOLS,
     ForwarderContext,
@@ -59,7 +61,14 @@ class Unanswered(Exception):
         self.cure = cure
 
 
-def _resolve(report: DoctorReport, host: str, port: int, resolve: Any) -> list[Any]:
+# An address, as of C{socket.getaddrinfo}.
+Resolved: TypeAlias = Foreign
+Resolve: TypeAlias = Callable[..., list[Resolved]]
+
+
+def _resolve(
+    report: DoctorReport, host: str, port: int, resolve: Resolve
+) -> list[Resolved]:
     try:
         found = resolve(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -76,7 +85,7 @@ def _resolve(report: DoctorReport, host: str, port: int, resolve: Any) -> list[A
 
 
 def _connect(
-    report: DoctorReport, found: list[Any], patience: float
+    report: DoctorReport, found: list[Resolved], patience: float
 ) -> socket.socket | None:
     refused = []
     for family, kind, protocol, _, address in found:
@@ -115,7 +124,7 @@ def askMaster(
     delivery: str,
     messageOctetsMax: int,
     *,
-    resolve: Any = socket.getaddrinfo,
+    resolve: Resolve = socket.getaddrinfo,
     patience: float = PATIENCE_S,
 ) -> None:
     """

@@ -16,8 +16,9 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
+from ..boundaries import Foreign
 from ._errors import BadOctets, CannotDecode
 from ._rotations import compressionOf
 from ._zstd import ZSTD_MAGIC, ZstdDecoder
@@ -95,10 +96,10 @@ class _Streams:
 
     def __init__(
         self,
-        begin: Callable[[], Any],
+        begin: Callable[[], Foreign],
         errors: tuple[type[Exception], ...],
-        piece: Callable[[Any, bytes], bytes],
-        rest: Callable[[Any], bytes],
+        piece: Callable[[Foreign, bytes], bytes],
+        rest: Callable[[Foreign], bytes],
     ) -> None:
         """
         @param begin: creates the decoder of a stream.
@@ -112,7 +113,7 @@ class _Streams:
         self._errors = errors
         self._piece = piece
         self._rest = rest
-        self._stream: Any = None
+        self._stream: Foreign = None
         self._begun = False
         self._zeros = 0
         self._octets = b""

@@ -16,14 +16,13 @@ import os
 import shlex
 import shutil
 from collections import Counter, deque
-from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..boundaries import Reactor
+from ..boundaries import Foreign, Reactor
 from ..errors import UserError
 from ._events import Event
 
@@ -107,7 +106,7 @@ class _Run(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        status: Any = reason.value
+        status: Foreign = reason.value
         self._command.ended(self, status.exitCode, self._said)
 
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..errors import UserError, installCommand
 from ._factparts import DurationsFacts
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric as PrometheusMetric
 
 __all__ = ["Durations", "Exposition", "Metric"]
 
@@ -89,11 +92,11 @@ class Exposition:
         ProcessCollector(registry=self._registry)
         self._registry.register(self)
 
-    def describe(self) -> Iterable[Any]:
+    def describe(self) -> Iterable[PrometheusMetric]:
         """Nothing in advance: the names are known only when they are collected."""
         return ()
 
-    def collect(self) -> Iterator[Any]:
+    def collect(self) -> Iterator[PrometheusMetric]:
         """The metrics as objects of prometheus_client."""
         from prometheus_client.core import (
             CounterMetricFamily,
@@ -112,11 +115,12 @@ class Exposition:
                     sum_value=found["seconds"],
                 )
                 continue
-            kind: Any = (
+            kind: type[CounterMetricFamily | GaugeMetricFamily] = (
                 CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
             )
             family = kind(metric.name, metric.text, labels=metric.labels)
             for labels, value in metric.samples:
+                assert isinstance(value, (int, float))
                 family.add_metric(labels, value)
             yield family
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
 
 from cryptography import x509
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 
+from ..boundaries import Foreign
 from ..transports import RefusingFactory
 from ..trust import RefuseChain, chainOf, peerName
 
@@ -86,7 +86,7 @@ class OperatorPort(StatusPort):
             protocol.abortConnection()
 
 
-def _network(address: Any) -> object:
+def _network(address: Foreign) -> object:
     """An address for counting: an IPv6 host has its whole /64, so that network counts."""
     try:
         number = ipaddress.IPv6Address(address.host.partition("%")[0])
@@ -95,7 +95,7 @@ def _network(address: Any) -> object:
     return number.ipv4_mapped or ipaddress.IPv6Network((number, 64), strict=False)
 
 
-def _certificate(protocol: Any) -> x509.Certificate | None:
+def _certificate(protocol: Foreign) -> x509.Certificate | None:
     """The peer's certificate, once it has sent an accepted one."""
     certificate = protocol.wrappedProtocol.getPeerCertificate()
     return None if certificate is None else certificate.to_cryptography()

@@ -9,10 +9,10 @@ the same time share one question, so that no client can make us ask more often.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 from twisted.web.http import SERVICE_UNAVAILABLE, Request
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
@@ -77,7 +77,7 @@ class Ready:
                 timer.cancel()
                 over()
 
-        def failed(failure: Any, name: str) -> None:
+        def failed(failure: Failure, name: str) -> None:
             missing[name] = f"failed: {failure.getErrorMessage()}"
 
         for name, answer in list(asked.items()):
@@ -100,7 +100,7 @@ class ReadyResource(Resource):
         super().__init__()  # type: ignore[no-untyped-call]
         self._ready = ready
 
-    def render_GET(self, request: Request) -> Any:
+    def render_GET(self, request: Request) -> int:
         """Answer when every part has, or after C{PATIENCE_S}."""
         isGone: list[object] = []
         request.notifyFinish().addBoth(isGone.append)

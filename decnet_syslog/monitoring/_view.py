@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 from urllib.parse import urlencode
 
+from ..boundaries import Foreign
 from ._selection import SORTS, STATE_FILTERS
 
 __all__ = ["SEARCH_CHARACTERS_MAX", "View"]
@@ -62,7 +62,7 @@ class View:
             max(1, int(page)) if isNumber else 1,
         )
 
-    def link(self, **changes: Any) -> str:
+    def link(self, **changes: Foreign) -> str:
         """
         The address of the same view with changes, relative to the page.
 

@@ -16,7 +16,7 @@ import json
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -115,7 +115,7 @@ class Bus:
             ) from None
         return bus
 
-    def run(self, work: Coroutine[Any, Any, T], patience: float | None = None) -> T:
+    def run(self, work: Coroutine[object, None, T], patience: float | None = None) -> T:
         """
         Run a coroutine in the connection's thread, and wait for its result.
 

@@ -34,7 +34,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
 
 from ..boundaries import Facts
 from ..journal import Mark
@@ -174,7 +173,7 @@ class StreamHistory:
         return cls(eras, last)
 
 
-def _era(one: Sequence[Any]) -> Era:
+def _era(one: Sequence[object]) -> Era:
     token, first, forked = one
     if not isinstance(token, str) or _TOKEN.match(token) is None:
         raise ValueError("an era without a token")

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ..journal import (
     Batch,
@@ -266,7 +266,7 @@ class JetStreamJournal:
         assert not names, "decnet-outputs writes the outputs"
         return {}
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+    def _run(self, work: Coroutine[object, None, T]) -> T:
         try:
             return self.bus.run(work)
         except NoResponse as error:

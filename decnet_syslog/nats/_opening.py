@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from twisted.logger import Logger
 
@@ -28,7 +28,7 @@ OPENING_AGAIN_S = 0.5
 _log = Logger()
 
 
-def opening(bus: Bus, what: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+def opening(bus: Bus, what: str, work: Callable[[], Coroutine[object, None, T]]) -> T:
     """
     Try something for up to L{OPENING_S}, because a cluster that was just started may not be ready.
 

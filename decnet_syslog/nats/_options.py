@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.python import usage
 
@@ -14,6 +14,7 @@ from ..options import count
 from ._access import SCHEMES, Access, access, checkAccess, checkName
 
 if TYPE_CHECKING:
+    from ._bus import Bus
     from ._journal import JetStreamJournal
     from ._outbox import Outbox
     from ._outputsjournal import OutputsJournal
@@ -134,7 +135,7 @@ def natsAccess(options: usage.Options) -> Access:
     return access(*_given(options))
 
 
-def _bus(options: usage.Options) -> Any:
+def _bus(options: usage.Options) -> Bus:
     where = natsAccess(options)
     try:
         from ._bus import Bus

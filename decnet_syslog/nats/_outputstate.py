@@ -15,9 +15,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from json import dumps, loads
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from ..boundaries import Stored
+from ..boundaries import Foreign, Stored
 from ..journal import Cursor, Journal
 from ._history import StreamHistory
 
@@ -77,7 +77,7 @@ class OutputState(Journal):
     @ivar lock: held by each operation; an owner can hold it during several.
     """
 
-    def __init__(self, *given: Any) -> None:
+    def __init__(self, *given: Foreign) -> None:
         """Use L{open} instead."""
         self.lock = threading.RLock()
         super().__init__(*given)

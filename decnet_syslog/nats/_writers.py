@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.python.failure import Failure
 
-from ..boundaries import Reactor
+from ..boundaries import Called, Reactor
 from ..errors import UserError
 from ..journal import Cursor
 from ..outputs import IOutput, OutputWriter, Steps, Threads, WrongKind
@@ -87,7 +87,7 @@ class Writers:
         for writer in self.all:
             writer.reopen()
 
-    def answers(self) -> Mapping[str, Deferred[Any]]:
+    def answers(self) -> Mapping[str, Deferred[Called]]:
         """Ask the thread of each output whether it makes progress."""
         return {writer.output.name: writer.answer() for writer in self.all}
 
@@ -103,7 +103,7 @@ class Writers:
             if writer.blocked is not None
         }
 
-    def stop(self) -> Deferred[Any]:
+    def stop(self) -> Deferred[Called]:
         """Write everything in memory."""
         return gatherResults([writer.stop() for writer in self.all])
 

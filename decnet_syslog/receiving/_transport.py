@@ -11,10 +11,11 @@ A peer that fills a receive gets larger ones, so that a flood costs fewer turns.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 
+from ..boundaries import Foreign
 from ..trust import GatheringConnection
 
 __all__ = ["ListenerTLSFactory", "ListenerTransport"]
@@ -47,7 +48,7 @@ class ListenerTransport(BufferingTLSTransport):
             self._isFlooded = isFlooded
             octets = FLOOD_OCTETS if isFlooded else RECEIVED_OCTETS
             # Twisted's sockets have this attribute; behind a proxy's header there is none.
-            cast(Any, self.transport).bufferSize = octets
+            cast(Foreign, self.transport).bufferSize = octets
         plain = connection.receive(data)
         if plain and not self._aborted:
             self.wrappedProtocol.dataReceived(plain)

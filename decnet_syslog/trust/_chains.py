@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import cache
-from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -25,6 +24,7 @@ from OpenSSL import SSL
 from OpenSSL._util import lib
 from OpenSSL.crypto import X509, X509StoreFlags
 
+from ..boundaries import Foreign
 from ._roles import serves
 
 __all__ = ["EXPIRED", "NOT_YET", "UNKNOWN", "Flaw", "findFlaw"]
@@ -83,7 +83,9 @@ def _throwaway() -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
 
 
 def _contextOf(
-    certificate: x509.Certificate, key: Any, chain: Sequence[x509.Certificate]
+    certificate: x509.Certificate,
+    key: Foreign,
+    chain: Sequence[x509.Certificate],
 ) -> SSL.Context:
     context = SSL.Context(SSL.TLS_METHOD)
     context.use_certificate(certificate)
@@ -96,7 +98,7 @@ def _contextOf(
 def findFlaw(
     certificate: x509.Certificate,
     chain: Sequence[x509.Certificate],
-    key: Any,
+    key: Foreign,
     authorities: Sequence[x509.Certificate],
     now: datetime,
 ) -> Flaw | None:

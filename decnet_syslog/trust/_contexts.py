@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from cryptography import x509
 from OpenSSL import SSL
@@ -41,6 +41,7 @@ from twisted.internet.ssl import (
 )
 from zope.interface import implementer
 
+from ..boundaries import Foreign
 from ..transports import ITLSConnection
 from ..untrusted import escapeUntrusted
 from ._alpn import DELIVERY_PROTOCOLS
@@ -76,7 +77,7 @@ MUTUAL = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
 
 def _options(bundle: Bundle, protocols: list[bytes]) -> CertificateOptions:
     # It passes on cryptography's objects; its annotations require pyOpenSSL's.
-    make: Any = CertificateOptions
+    make: Foreign = CertificateOptions
     options: CertificateOptions = make(
         privateKey=bundle.privateKey,
         certificate=bundle.certificate,
@@ -158,11 +159,13 @@ class ListenerContext:
             context.add_client_ca(X509.from_cryptography(authority))
         self._options = options
 
-    def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+    def serverConnectionForTLS(self, tlsProtocol: Foreign) -> SSL.Connection:
         """Make the TLS state of a connection."""
         return GatheringConnection(self._options.getContext())
 
-    def _selectProtocol(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
+    def _selectProtocol(
+        self, connection: SSL.Connection, offered: list[bytes]
+    ) -> Foreign:
         for protocol in self._protocols:
             if protocol in offered:
                 return protocol
@@ -217,7 +220,7 @@ class ForwarderContext:
     def _note(self, refusal: Refusal) -> None:
         self.lastRefusal = refusal
 
-    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+    def clientConnectionForTLS(self, tlsProtocol: Foreign) -> SSL.Connection:
         """Make the TLS state of a connection."""
         self.lastRefusal = None
         connection = self._options.clientConnectionForTLS(tlsProtocol)

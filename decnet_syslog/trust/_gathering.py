@@ -21,9 +21,9 @@ Set aside: reading into one buffer of ours (pyOpenSSL copies in any case).
 
 from __future__ import annotations
 
-from typing import Any
-
 from OpenSSL import SSL
+
+from ..boundaries import Foreign
 
 __all__ = ["GatheringConnection"]
 
@@ -102,12 +102,12 @@ class GatheringConnection(SSL.Connection):
         self.bio_write(data)
         return b""
 
-    def _raise_ssl_error(self, ssl: Any, result: int) -> None:
+    def _raise_ssl_error(self, ssl: Foreign, result: int) -> None:
         """Check the result of a call. Octets that were read after the handshake are no error."""
         if result <= 0 or not self._isReading:
             super()._raise_ssl_error(ssl, result)
 
-    def bio_write(self, buf: Any) -> int:
+    def bio_write(self, buf: Foreign) -> int:
         """Take received octets."""
         self._isDry = False
         data = self._header + buf if self._header else buf

@@ -12,11 +12,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from hashlib import sha256
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from ..boundaries import Foreign
 
 __all__ = [
     "CanonicalName",
@@ -56,14 +59,12 @@ def canonicalName(name: x509.Name) -> CanonicalName:
     )
 
 
-def spki(key: object) -> bytes:
+def spki(key: PublicKeyTypes) -> bytes:
     """A public key as DER SubjectPublicKeyInfo."""
-    anyKey: Any = key
-    octets: bytes = anyKey.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return octets
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def digestOf(key: object) -> str:
+def digestOf(key: PublicKeyTypes) -> str:
     """The SHA-256 of a public key's SubjectPublicKeyInfo, 64 hexadecimal digits."""
     return sha256(spki(key)).hexdigest()
 
@@ -92,7 +93,7 @@ def identifierOf(authority: x509.Certificate) -> bytes:
             x509.SubjectKeyIdentifier
         ).value.digest
     except x509.ExtensionNotFound:
-        key: Any = authority.public_key()
+        key: Foreign = authority.public_key()
         return x509.SubjectKeyIdentifier.from_public_key(key).digest
 
 
@@ -100,10 +101,10 @@ def isSigned(certificate: x509.Certificate, by: x509.Certificate) -> bool:
     """Whether a certificate's key signed another certificate; names are ignored."""
     octets, signature = certificate.tbs_certificate_bytes, certificate.signature
     try:
-        key: Any = by.public_key()
-        how: Any = certificate.signature_algorithm_parameters
+        key: Foreign = by.public_key()
+        how: Foreign = certificate.signature_algorithm_parameters
         if isinstance(key, rsa.RSAPublicKey):
-            digest: Any = certificate.signature_hash_algorithm
+            digest: Foreign = certificate.signature_hash_algorithm
             key.verify(signature, octets, how, digest)
         elif isinstance(key, ec.EllipticCurvePublicKey):
             key.verify(signature, octets, how)

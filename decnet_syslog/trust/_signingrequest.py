@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -106,7 +106,10 @@ def _parse(octets: bytes) -> x509.CertificateSigningRequest:
         ) from None
 
 
-def _lazily(parse: Callable[[], Any], what: str) -> Any:
+T = TypeVar("T")
+
+
+def _lazily(parse: Callable[[], T], what: str) -> T:
     """A part of a request. They are parsed on access, and the library has many errors."""
     try:
         return parse()

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from cryptography import x509
 from OpenSSL import SSL
@@ -33,6 +33,7 @@ from OpenSSL._util import ffi, lib
 from OpenSSL.crypto import X509
 from twisted.internet.interfaces import IAddress
 
+from ..boundaries import Foreign
 from ..untrusted import escapeUntrusted
 from ._gathering import GatheringConnection
 from ._names import fingerprint
@@ -88,7 +89,7 @@ class Refusal:
         return f"certificate {self.subject} refused: {self.reason} ({self.fingerprint})"
 
 
-def _address(connection: Any) -> str:
+def _address(connection: SSL.Connection) -> str:
     peer: IAddress = connection.get_app_data().transport.getPeer()
     host, port = getattr(peer, "host", None), getattr(peer, "port", None)
     return str(peer) if host is None else f"{host}:{port}"
@@ -111,7 +112,7 @@ def describeCertificate(certificate: X509 | x509.Certificate | None) -> tuple[st
 
 
 def _refusal(
-    connection: Any,
+    connection: SSL.Connection,
     leaf: X509 | None,
     certificate: X509,
     depth: int,
@@ -157,11 +158,11 @@ def isReported(connection: object) -> bool:
     return isinstance(connection, GatheringConnection) and connection.isReported
 
 
-def _leafOf(chain: Any) -> X509:
+def _leafOf(chain: Foreign) -> X509:
     """The leaf of the chain that OpenSSL is verifying."""
     found = lib.X509_STORE_CTX_get0_cert(chain)
     lib.X509_up_ref(found)
-    anyKind: Any = X509
+    anyKind: Foreign = X509
     made: X509 = anyKind._from_raw_x509_ptr(found)
     return made
 
@@ -224,10 +225,10 @@ def verifyWith(
         return False
 
     context.set_verify(mode, verify)
-    inner: Any = context._verify_callback
+    inner: Foreign = context._verify_callback
 
     @ffi.callback("int (*)(int, X509_STORE_CTX *)", error=0)  # type: ignore[untyped-decorator]
-    def outer(ok: int, chain: Any) -> int:
+    def outer(ok: int, chain: Foreign) -> int:
         leaf[0] = _leafOf(chain)
         accepted: int = inner(ok, chain)
         leaf[0] = None
@@ -236,6 +237,6 @@ def verifyWith(
         return accepted
 
     # The context keeps our callback alive, and that one keeps pyOpenSSL's alive.
-    anyContext: Any = context
+    anyContext: Foreign = context
     anyContext._verify_callback = outer
     lib.SSL_CTX_set_verify(anyContext._context, mode, outer)

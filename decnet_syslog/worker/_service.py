@@ -10,8 +10,8 @@ one that is stopped: the listener holds the position.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import NamedTuple
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -176,7 +176,7 @@ class ForwarderService(Service):
             self._connector.connect()
 
     @inlineCallbacks
-    def stopService(self) -> Any:
+    def stopService(self) -> Generator[Deferred[Called], Called, None]:
         """Stop without losing or repeating a line."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._signals.stopping()

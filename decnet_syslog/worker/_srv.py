@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from twisted.internet.abstract import isIPv6Address
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..addresses import checkName, isNumeric
+from ..boundaries import Foreign
 from ..untrusted import escapeUntrusted
 from ._masters import Address
 
@@ -92,7 +93,7 @@ class Directory:
     def __init__(
         self,
         clock: IReactorTime,
-        resolver: Any,
+        resolver: Foreign,
         domain: str,
         use: Callable[[Sequence[Address]], None],
         seed: int | None = None,
@@ -131,7 +132,7 @@ class Directory:
         if not self._stopped:
             self._timer = self._clock.callLater(seconds, self.ask)
 
-    def _answered(self, answer: tuple[list[dns.RRHeader], Any, Any]) -> None:
+    def _answered(self, answer: tuple[list[dns.RRHeader], object, object]) -> None:
         # Imported here, because most forwarders ask no DNS for their masters.
         from twisted.names import dns
 

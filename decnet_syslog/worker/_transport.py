@@ -8,7 +8,7 @@ Twisted.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
@@ -22,6 +22,8 @@ from twisted.internet.interfaces import (
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from ..boundaries import Foreign
 
 __all__ = ["ForwarderTransport", "TLSClientEndpoint"]
 
@@ -95,14 +97,14 @@ class TLSClientEndpoint:
         self._tcp = tcp
         self._clock = clock
 
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Foreign]:
         """
         Connect a factory.
 
         @return: the factory's protocol.
         """
-        factory = cast(Any, _TLSFactory)(
+        factory = cast(Foreign, _TLSFactory)(
             self._context, True, protocolFactory, self._clock
         )
-        connecting: Deferred[Any] = self._tcp.connect(factory)
+        connecting: Deferred[Foreign] = self._tcp.connect(factory)
         return connecting.addCallback(lambda transport: transport.wrappedProtocol)
