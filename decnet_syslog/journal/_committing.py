@@ -51,10 +51,9 @@ class Committing(Transactions):
         self._partial = (), []
         if any(a is not b for a, b in zip(before, deposits[: len(done)], strict=False)):
             done = []
-        senders = [(d.provenance.worker, d.provenance.address) for d in deposits]
         stale = {
-            sender
-            for sender, batch in zip(senders, done, strict=False)
+            (deposit.provenance.worker, deposit.provenance.address)
+            for deposit, batch in zip(deposits, done, strict=False)
             if batch is None
         }
         done = list(done)
