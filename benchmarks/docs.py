@@ -40,6 +40,7 @@ from . import (
     rooms,
     sizing,
     storm,
+    streams,
 )
 from .report import PLOTTED, RESULTS, rstTable
 
@@ -150,6 +151,7 @@ BLOCKS: Mapping[str, Callable[[Results], str]] = {
     },
     "octets": measured("octets", octets.describe),
     "backlog": measured("backlog", backlog.describe),
+    "streams": measured("streams", streams.describe),
     "storm": measured("storm", storm.describe),
     "latency": measured("latency", latency.describe),
     "idle": measured("idle", idle.describe),
@@ -175,7 +177,7 @@ BLOCKS: Mapping[str, Callable[[Results], str]] = {
         name: measured(name, "\n".join)
         for name in (
             *("contents", "control", "cutting", "pipeline", "powercut", "prove"),
-            "rotating",
+            *("rotating", "steady-file", "steady-nats"),
         )
     },
 }

@@ -2,8 +2,8 @@
 The cost of very many streams for a journal in JetStream. C{python -m benchmarks.streams}.
 
 For each number of streams, on one nats-server: open each stream, send some batches, write them to
-an output, shorten the positions, restart all processes, and open all streams again. The processor
-time per stream (ours and the server's) is printed as well: it must not grow with their number, and
+an output, shorten the positions, restart all processes, and open all streams again. The table
+has the processor time for a stream (ours and the server's): it must not grow with their number, and
 other programs on the machine hardly change it.
 """
 
@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from decnet_syslog.journal import Cursor, Deposit, OpenRequest, StreamLease
 from decnet_syslog.nats import _shortening as shortening
@@ -26,7 +27,9 @@ from decnet_syslog.nats._outputsjournal import OutputsJournal
 from decnet_syslog.wire import Provenance
 from tests.natsserver import ROOMY, NatsServer, openJetStream, openOutputs, waitUntil
 
-__all__ = ["main"]
+from .report import save, table
+
+__all__ = ["describe", "main"]
 
 # The limit for a worker is 4,096.
 STREAMS_OF_WORKER = 1000
@@ -98,7 +101,9 @@ def _spent(server: NatsServer) -> float:
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _measure(directory: Path, count: int) -> None:
+def _measure(directory: Path, count: int) -> list[dict[str, Any]]:
+    """Time each step with a number of streams."""
+    steps: list[dict[str, Any]] = []
     server = NatsServer(directory, extra=ROOMY)
     server.start()
     state = directory / "outputs.db"
@@ -107,11 +112,10 @@ def _measure(directory: Path, count: int) -> None:
         began, spent = time.monotonic(), _spent(server)
         work()
         took, spent = time.monotonic() - began, _spent(server) - spent
-        print(
-            f"{count:>7,} {what:<34} {took:>8.2f} s {spent:>8.2f} s of CPU"
-            f" {spent / count * 1e6:>8.0f} us each",
-            flush=True,
+        steps.append(
+            {"step": what, "streams": count, "elapsed_s": took, "cpu_s": spent}
         )
+        print(f"{count:>7,} {what:<44} {took:>8.2f} s", flush=True)
 
     def listener() -> JetStreamJournal:
         return openJetStream(
@@ -122,34 +126,55 @@ def _measure(directory: Path, count: int) -> None:
         waitUntil(server.healthy, "JetStream does not start")
         with closing(listener()) as journal:
             grants: list[StreamLease] = []
-            timed("opened, new", lambda: grants.extend(_grants(journal, count)))
-            timed("a batch of each", lambda: _send(journal, grants))
+            timed(
+                "a listener opens them, new",
+                lambda: grants.extend(_grants(journal, count)),
+            )
+            timed("one batch of each is committed", lambda: _send(journal, grants))
             for _ in range(ROUNDS - 1):
                 _send(journal, _grants(journal, count))
         with closing(openOutputs(server.url, state, octetsMax=OCTETS_MAX)) as writer:
-            timed("outputs start, nothing written", lambda: writer.useOutputs(["a"]))
-            timed("read, saved and removed, 8 of each", lambda: _write(writer))
-            timed("positions made short", lambda: _tidy(writer, count))
-            timed("looked at, all short", writer.tidy)
+            timed(
+                "the outputs start, nothing written", lambda: writer.useOutputs(["a"])
+            )
+            timed(
+                f"{ROUNDS} batches of each are read and removed", lambda: _write(writer)
+            )
+            timed("all positions are shortened", lambda: _tidy(writer, count))
+            timed("the outputs look again, all are short", writer.tidy)
         server.stop()
         timed("nats-server starts", server.start)
         waitUntil(server.healthy, "JetStream does not start")
         journals: list[JetStreamJournal] = []
         timed("a listener starts", lambda: journals.append(listener()))
         with closing(journals[0]) as journal:
-            timed("opened again", lambda: _grants(journal, count))
-            timed("LIST of a worker with 1,000", lambda: journal.known("w0"))
+            timed("a listener opens them again", lambda: _grants(journal, count))
+            timed("it answers a LIST of 1,000 streams", lambda: journal.known("w0"))
         writers: list[OutputsJournal] = []
         timed(
-            "outputs start, all written",
+            "the outputs start, everything written",
             lambda: writers.append(
                 openOutputs(server.url, state, octetsMax=OCTETS_MAX)
             ),
         )
         with closing(writers[0]) as writer:
-            timed("... and know where they are", lambda: writer.useOutputs(["a"]))
+            timed("and find their places", lambda: writer.useOutputs(["a"]))
     finally:
         server.kill()
+    return steps
+
+
+def describe(steps: Sequence[dict[str, Any]]) -> str:
+    """A table: the processor time of each step for a stream, by the number of streams."""
+    counts = sorted({one["streams"] for one in steps})
+    cells: dict[str, dict[int, str]] = {}
+    for one in steps:
+        each = f"{one['cpu_s'] / one['streams'] * 1000:.2f}"
+        cells.setdefault(one["step"], {})[one["streams"]] = each
+    return table(
+        ["ms of CPU for a stream", *[f"{count:,} streams" for count in counts]],
+        [[step, *[row.get(c, "") for c in counts]] for step, row in cells.items()],
+    )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -160,9 +185,12 @@ def main(arguments: Sequence[str]) -> int:
     )
     given = parser.parse_args(arguments)
     shortening.QUIET_S = 0
+    steps: list[dict[str, Any]] = []
     for count in given.streams:
         with tempfile.TemporaryDirectory(prefix="decnet-syslog-streams-") as made:
-            _measure(Path(made), count)
+            steps += _measure(Path(made), count)
+    print(describe(steps))
+    save("streams", vars(given), steps)
     return 0
 
 

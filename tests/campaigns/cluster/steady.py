@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.request import urlopen
 
+from benchmarks.report import saveLines
 from decnet_syslog.journal._stored import payloadOctets, storedOctets
 from decnet_syslog.nats._access import Access, parseServers
 from decnet_syslog.nats._bus import Bus
@@ -253,10 +254,16 @@ def main(arguments: Sequence[str]) -> int:
     finally:
         steady.stop()
     shutil.rmtree(directory)
-    print(f"{steady.written} lines, {given.rate:g} a second")
-    print(f"cursors behind the journal: at most {late:.2f} s")
-    print(f"not removed from the journal: at most {most:,} octets")
-    print(f"after a kill: {lost} lines lost, {twice} in the files twice")
+    saveLines(
+        f"steady-{given.journal}",
+        vars(given),
+        [
+            f"{steady.written} lines, {given.rate:g} a second",
+            f"cursors behind the journal: at most {late:.2f} s",
+            f"not removed from the journal: at most {most:,} octets",
+            f"after a kill: {lost} lines lost, {twice} in the files twice",
+        ],
+    )
     return int(lost > 0)
 
 
