@@ -27,7 +27,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .boundaries import Called, Reactor
+from .boundaries import Reactor
 from .untrusted import escapeUntrusted
 
 __all__ = [
@@ -49,7 +49,7 @@ STATUS_S = 10.0
 # How long a manager that does not read its socket may delay us, in seconds.
 SEND_S = 1.0
 
-Parts = Callable[[], Mapping[str, Deferred[Called]]]
+Parts = Callable[[], Mapping[str, Deferred[None] | Deferred[bool]]]
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ class Notifier(Service):
 class Notified(Protocol):
     """A service that tells how it is."""
 
-    def parts(self) -> Mapping[str, Deferred[Called]]:
+    def parts(self) -> Mapping[str, Deferred[None] | Deferred[bool]]:
         """Ask every part whether it makes progress."""
         ...
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from twisted.python import usage
 
-from ..boundaries import Foreign
 from ..configuration import Configured, showConfiguration
 from ..errors import UserError
 from ..master.tap import Options as ListenerOptions
@@ -102,7 +102,14 @@ Examples:
         return status
 
 
-class _Shown:
+# Only mypy sees the base: it is the one of the service's options.
+if TYPE_CHECKING:
+    _Base = Configured
+else:
+    _Base = object
+
+
+class _Shown(_Base):
     """
     The options of a service, to be shown even if it would not start with them.
 
@@ -114,17 +121,15 @@ class _Shown:
     def postOptions(self) -> None:
         """Keep an error for the end."""
         try:
-            super().postOptions()  # type: ignore[misc]
+            super().postOptions()  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
-            located: Foreign = self
-            self.trouble = located.located(str(error))
+            self.trouble = self.located(str(error))
 
     def run(self) -> int:
         """Show the options."""
-        options: Foreign = self
-        _show(showConfiguration(options))
+        _show(showConfiguration(self))
         if self.trouble is not None:
-            raise UserError(f"the {options.service} would not start: {self.trouble}")
+            raise UserError(f"the {self.service} would not start: {self.trouble}")
         return 0
 
 
@@ -167,9 +172,9 @@ Examples:
 
     def run(self) -> int:
         """Show the service's options."""
-        shown: Foreign = self.subOptions
-        status: int = shown.run()
-        return status
+        shown = self.subOptions
+        assert isinstance(shown, _Shown)
+        return shown.run()
 
 
 class Options(Described):
@@ -203,6 +208,6 @@ Examples:
 
 def run(options: Options) -> int:
     """Run the command. The exit status."""
-    chosen: Foreign = options.subOptions
-    status: int = chosen.run()
-    return status
+    chosen = options.subOptions
+    assert isinstance(chosen, (_CheckOptions, _ShowOptions))
+    return chosen.run()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -102,7 +102,7 @@ class Selection:
             return {**facts, "files": files[: self.most]}
         return dict(facts)
 
-    def _known(self, sorts: Facts, usual: str, things: str) -> str:
+    def _known(self, sorts: Collection[str], usual: str, things: str) -> str:
         if self.sort is None:
             return usual
         if self.sort not in sorts:

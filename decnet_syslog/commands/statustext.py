@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
-from ..boundaries import Facts
-from ..monitoring import STATE_FILTERS, bySeverity, day, octets, rate, span
+from ..boundaries import Facts, Foreign
+from ..monitoring import (
+    STATE_FILTERS,
+    ForwarderFacts,
+    ListenerFacts,
+    OutputsFacts,
+    bySeverity,
+    day,
+    octets,
+    rate,
+    span,
+)
 from ..untrusted import escapeUntrusted
 
 __all__ = ["ROLES", "statusText"]
@@ -37,7 +48,7 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def _listener(facts: Facts, every: Facts) -> Iterator[str]:
+def _listener(facts: ListenerFacts, every: ListenerFacts) -> Iterator[str]:
     """
     A listener.
 
@@ -90,7 +101,7 @@ def _listener(facts: Facts, every: Facts) -> Iterator[str]:
         )
 
 
-def _behind(facts: Facts) -> Iterator[str]:
+def _behind(facts: ListenerFacts | OutputsFacts) -> Iterator[str]:
     """The outputs, and how far behind each is."""
     position = facts["journal"]["position"]
     return _table(
@@ -106,7 +117,7 @@ def _behind(facts: Facts) -> Iterator[str]:
     )
 
 
-def _forwarder(facts: Facts, every: Facts) -> Iterator[str]:
+def _forwarder(facts: ForwarderFacts, every: ForwarderFacts) -> Iterator[str]:
     master = facts["master"]
     state = "connected" if master["connected"] else "not connected"
     yield (
@@ -115,8 +126,9 @@ def _forwarder(facts: Facts, every: Facts) -> Iterator[str]:
         f" {span(facts['behind_seconds'])} old"
     )
     # A forwarder of an older version does not know.
-    if facts.get("throttled"):
-        yield f"throttled by the master: {_cell(facts['throttled']['text'])}"
+    throttled = facts.get("throttled")
+    if throttled:
+        yield f"throttled by the master: {_cell(throttled['text'])}"
     yield ""
     files = facts["files"]
     if len(files) != len(every["files"]):
@@ -135,7 +147,7 @@ def _forwarder(facts: Facts, every: Facts) -> Iterator[str]:
     )
 
 
-def _outputs(facts: Facts, every: Facts) -> Iterator[str]:
+def _outputs(facts: OutputsFacts, every: OutputsFacts) -> Iterator[str]:
     journal = facts["journal"]
     yield (
         "writing"
@@ -151,7 +163,12 @@ def _outputs(facts: Facts, every: Facts) -> Iterator[str]:
         yield from _behind(facts)
 
 
-_SHOW = {"listener": _listener, "forwarder": _forwarder, "outputs": _outputs}
+_Show: TypeAlias = Callable[[Foreign, Foreign], Iterator[str]]
+_SHOW: Mapping[str, _Show] = {
+    "listener": _listener,
+    "forwarder": _forwarder,
+    "outputs": _outputs,
+}
 
 # The services that have a status.
 ROLES = tuple(_SHOW)

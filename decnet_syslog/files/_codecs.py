@@ -16,9 +16,8 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-from ..boundaries import Foreign
 from ._errors import BadOctets, CannotDecode
 from ._rotations import compressionOf
 from ._zstd import ZSTD_MAGIC, ZstdDecoder
@@ -91,15 +90,28 @@ class Decoder(Protocol):
         """
 
 
-class _Streams:
+class _Stream(Protocol):
+    """A decoder of Python's library."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+
+S = TypeVar("S", bound=_Stream)
+
+
+class _Streams(Generic[S]):
     """Decodes streams that Python's own library supports, and the zeros after them."""
 
     def __init__(
         self,
-        begin: Callable[[], Foreign],
+        begin: Callable[[], S],
         errors: tuple[type[Exception], ...],
-        piece: Callable[[Foreign, bytes], bytes],
-        rest: Callable[[Foreign], bytes],
+        piece: Callable[[S, bytes], bytes],
+        rest: Callable[[S], bytes],
     ) -> None:
         """
         @param begin: creates the decoder of a stream.
@@ -113,7 +125,7 @@ class _Streams:
         self._errors = errors
         self._piece = piece
         self._rest = rest
-        self._stream: Foreign = None
+        self._stream: S | None = None
         self._begun = False
         self._zeros = 0
         self._octets = b""
@@ -125,10 +137,11 @@ class _Streams:
 
     def read(self) -> bytes:
         while not self._hungry:
-            if self._stream is None and not self._next():
+            stream = self._stream or self._next()
+            if stream is None:
                 break
             try:
-                plain = self._piece(self._stream, self._octets)
+                plain = self._piece(stream, self._octets)
             except self._errors as error:
                 if "memory usage limit" in str(error).lower():
                     raise CannotDecode(
@@ -136,19 +149,19 @@ class _Streams:
                         " compress with a smaller dictionary (xz -9 or less)"
                     ) from error
                 raise BadOctets(str(error)) from error
-            if self._stream.eof:
-                self._octets, self._stream = self._stream.unused_data, None
+            if stream.eof:
+                self._octets, self._stream = stream.unused_data, None
                 self.complete = True
                 self.streams += 1
             else:
-                self._octets = self._rest(self._stream)
+                self._octets = self._rest(stream)
                 self._hungry = not plain and not self._octets
             if plain:
                 return plain
         self._hungry = True
         return b""
 
-    def _next(self) -> bool:
+    def _next(self) -> S | None:
         """Begin the next stream, if any octets follow."""
         if self._begun:
             stream = self._octets.lstrip(b"\0")
@@ -157,11 +170,11 @@ class _Streams:
                 raise BadOctets(f"more than {PADDING_OCTETS_MAX} zeros follow a stream")
             self._octets = stream
         if not self._octets:
-            return False
+            return None
         self._stream = self._begin()
         self._begun = True
         self.complete = False
-        return True
+        return self._stream
 
 
 def _gzip() -> Decoder:

@@ -13,9 +13,8 @@ import fcntl
 import os
 import stat
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
-
-from ..boundaries import Foreign
 
 __all__ = ["NO_FILE", "FileId", "birthTime", "identify", "openRegular"]
 
@@ -64,7 +63,7 @@ def identify(descriptor: int) -> FileId:
     return FileId(status.st_dev, status.st_ino, struct.unpack("=I4x", buffer)[0])
 
 
-_statx: Foreign
+_statx: Callable[..., int] | None
 try:
     _statx = ctypes.CDLL(None, use_errno=True).statx
 except (AttributeError, OSError):  # not glibc 2.28 or newer

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 
-from ..boundaries import Called
 from ..errors import UserError
 from ..journal import Cursor, GroupCommit, IJournal
 from ..outputs import OutputWriter, WrongKind
@@ -18,7 +17,7 @@ __all__ = ["ListenerComponents", "answers", "startOutput"]
 
 def answers(
     commits: GroupCommit, writers: Sequence[OutputWriter]
-) -> Mapping[str, Deferred[Called]]:
+) -> Mapping[str, Deferred[None] | Deferred[bool]]:
     """
     Ask the journal and every output for a sign of progress.
 

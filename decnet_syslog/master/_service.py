@@ -26,7 +26,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..boundaries import Called, Reactor
+from ..boundaries import Reactor
 from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..journal import GroupCommit, IJournal, ISharedJournal, JournalBlocked
@@ -106,7 +106,7 @@ class ListenerService(Service):
         )
         self._ports.bind()
 
-    def parts(self) -> Mapping[str, Deferred[Called]]:
+    def parts(self) -> Mapping[str, Deferred[None] | Deferred[bool]]:
         """Ask every part for a sign of progress, for L{decnet_syslog.notify}."""
         return answers(self._commits, self._writers)
 

@@ -17,12 +17,13 @@ import shlex
 import shutil
 from collections import Counter, deque
 
+from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.interfaces import IDelayedCall, IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..boundaries import Foreign, Reactor
+from ..boundaries import Reactor
 from ..errors import UserError
 from ._events import Event
 
@@ -106,8 +107,9 @@ class _Run(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        status: Foreign = reason.value
-        self._command.ended(self, status.exitCode, self._said)
+        ended = reason.value
+        assert isinstance(ended, (ProcessDone, ProcessTerminated))
+        self._command.ended(self, ended.exitCode, self._said)
 
 
 class EventCommand:

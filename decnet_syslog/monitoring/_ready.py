@@ -17,8 +17,6 @@ from twisted.web.http import SERVICE_UNAVAILABLE, Request
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from ..boundaries import Called
-
 __all__ = ["PATIENCE_S", "Ready", "ReadyResource"]
 
 # How long a part may take to answer, in seconds: less than Kubernetes and balancers wait by default
@@ -35,7 +33,7 @@ class Ready:
         self,
         clock: IReactorTime,
         obstacles: Callable[[], list[str]],
-        parts: Callable[[], Mapping[str, Deferred[Called]]],
+        parts: Callable[[], Mapping[str, Deferred[None] | Deferred[bool]]],
     ) -> None:
         """
         @param obstacles: returns why the process cannot do its work now.

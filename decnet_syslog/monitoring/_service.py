@@ -150,7 +150,7 @@ class WatchService(Service, Generic[AnyFacts]):
         | None = None,
         context: IOpenSSLServerConnectionCreator | None = None,
         obstacles: Callable[[], list[str]] = list,
-        parts: Callable[[], Mapping[str, Deferred[Called]]] = dict,
+        parts: Callable[[], Mapping[str, Deferred[None] | Deferred[bool]]] = dict,
     ) -> None:
         """
         @param name: the program's name, for messages when it cannot start.

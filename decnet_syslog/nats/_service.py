@@ -17,7 +17,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..boundaries import Called, Reactor
+from ..boundaries import Reactor
 from ..durable import StorageFailed
 from ..errors import UserError
 from ..journal import GroupCommit, JournalBlocked
@@ -201,7 +201,7 @@ class OutputsService(Service):
         except JournalBlocked:
             pass
 
-    def parts(self) -> Mapping[str, Deferred[Called]]:
+    def parts(self) -> Mapping[str, Deferred[None]]:
         """Ask every part whether it makes progress, for L{decnet_syslog.notify}."""
         return {
             "the journal": self._commits.perform(lambda: None),
@@ -218,7 +218,7 @@ class OutputsService(Service):
         """Maximum size of the journal, in octets."""
         return self._journal.octetsMax
 
-    def sizeOfJournal(self) -> Deferred[Called]:
+    def sizeOfJournal(self) -> Deferred[tuple[int, int]]:
         """The journal's size in octets and its last message, as of L{OutputsJournal.size}."""
         return self._commits.perform(self._journal.size)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.python.failure import Failure
 
-from ..boundaries import Called, Reactor
+from ..boundaries import Reactor
 from ..errors import UserError
 from ..journal import Cursor
 from ..outputs import IOutput, OutputWriter, Steps, Threads, WrongKind
@@ -87,7 +87,7 @@ class Writers:
         for writer in self.all:
             writer.reopen()
 
-    def answers(self) -> Mapping[str, Deferred[Called]]:
+    def answers(self) -> Mapping[str, Deferred[None]]:
         """Ask the thread of each output whether it makes progress."""
         return {writer.output.name: writer.answer() for writer in self.all}
 
@@ -103,7 +103,7 @@ class Writers:
             if writer.blocked is not None
         }
 
-    def stop(self) -> Deferred[Called]:
+    def stop(self) -> Deferred[list[None]]:
         """Write everything in memory."""
         return gatherResults([writer.stop() for writer in self.all])
 

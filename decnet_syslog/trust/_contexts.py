@@ -159,7 +159,7 @@ class ListenerContext:
             context.add_client_ca(X509.from_cryptography(authority))
         self._options = options
 
-    def serverConnectionForTLS(self, tlsProtocol: Foreign) -> SSL.Connection:
+    def serverConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
         """Make the TLS state of a connection."""
         return GatheringConnection(self._options.getContext())
 

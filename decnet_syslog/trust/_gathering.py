@@ -102,7 +102,7 @@ class GatheringConnection(SSL.Connection):
         self.bio_write(data)
         return b""
 
-    def _raise_ssl_error(self, ssl: Foreign, result: int) -> None:
+    def _raise_ssl_error(self, ssl: object, result: int) -> None:
         """Check the result of a call. Octets that were read after the handshake are no error."""
         if result <= 0 or not self._isReading:
             super()._raise_ssl_error(ssl, result)

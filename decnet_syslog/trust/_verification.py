@@ -225,7 +225,8 @@ def verifyWith(
         return False
 
     context.set_verify(mode, verify)
-    inner: Foreign = context._verify_callback
+    anyContext: Foreign = context
+    inner = anyContext._verify_callback
 
     @ffi.callback("int (*)(int, X509_STORE_CTX *)", error=0)  # type: ignore[untyped-decorator]
     def outer(ok: int, chain: Foreign) -> int:
@@ -237,6 +238,5 @@ def verifyWith(
         return accepted
 
     # The context keeps our callback alive, and that one keeps pyOpenSSL's alive.
-    anyContext: Foreign = context
     anyContext._verify_callback = outer
     lib.SSL_CTX_set_verify(anyContext._context, mode, outer)

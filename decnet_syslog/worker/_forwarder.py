@@ -50,8 +50,8 @@ class ForwarderFactory(ReconnectingClientFactory):
     protocol: Foreign = ForwarderProtocol
     noisy = False
     # Set both: ReconnectingClientFactory copies one to the other in its class body.
-    initialDelay: Foreign = DELAY_MIN_S
-    delay: Foreign = DELAY_MIN_S
+    initialDelay = DELAY_MIN_S
+    delay = DELAY_MIN_S
     maxDelay: Foreign = DELAY_MAX_S
     clock: Foreign
     _log = Logger()

@@ -231,7 +231,7 @@ class ForwarderService(Service):
         """Look at the files at least this often."""
         self._looks.usePollSeconds(pollSeconds)
 
-    def parts(self) -> Mapping[str, Deferred[Called]]:
+    def parts(self) -> Mapping[str, Deferred[None]]:
         """
         Ask every part whether it makes progress, for L{decnet_syslog.notify}.
 
