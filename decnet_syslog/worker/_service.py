@@ -38,11 +38,11 @@ from ._forwarder import ForwarderFactory
 from ._looking import FileLooks
 from ._masters import Address, MasterSelector
 from ._protocol import ForwarderProtocol
-from ._pulse import StatusReporter
 from ._saving import OffsetSaver
 from ._settings import ForwarderSettings
 from ._srv import Directory
 from ._stateopening import openState
+from ._statusreporter import StatusReporter
 from ._transport import TLSClientEndpoint
 
 __all__ = ["ForwarderComponents", "ForwarderService"]

@@ -39,7 +39,7 @@ from decnet_syslog.worker._filestates import (
     FilesSummary,
     FileState,
 )
-from decnet_syslog.worker._pulse import lagLines
+from decnet_syslog.worker._statusreporter import lagLines
 
 STREAM = "5" * 32
 

@@ -43,7 +43,7 @@ from decnet_syslog.wire._report import (
     TooMuch,
 )
 from decnet_syslog.worker._filestates import NOTES_MAX, FileStates
-from decnet_syslog.worker._pulse import BEAT_S, StatusReporter
+from decnet_syslog.worker._statusreporter import BEAT_S, StatusReporter
 
 from ..doubles import STREAM, KnowsOwners, MasterTestCase, RecordingLine
 from ..tailing import TailTestCase

@@ -22,7 +22,7 @@ from decnet_syslog.monitoring._fleet import EXPIRING_S, LAGGING_S, REFRESH_S, Fl
 from decnet_syslog.monitoring._known import EASE_S, Presence
 from decnet_syslog.wire import TROUBLE
 from decnet_syslog.wire._report import ForwarderReport
-from decnet_syslog.worker import _pulse as pulse
+from decnet_syslog.worker import _statusreporter as pulse
 
 from ..watched import batch
 
