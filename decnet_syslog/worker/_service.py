@@ -32,10 +32,10 @@ from ._delivery import Delivery
 from ._failback import Failback
 from ._fileevents import reportFileEvent
 from ._filelimit import filesThatFit
+from ._filelooks import FileLooks
 from ._filestates import FileStates
 from ._filesthread import FilesThread
 from ._forwarder import ForwarderFactory
-from ._looking import FileLooks
 from ._masters import Address, MasterSelector
 from ._protocol import ForwarderProtocol
 from ._saving import OffsetSaver
