@@ -37,8 +37,8 @@ from ._filestates import FileStates
 from ._filesthread import FilesThread
 from ._forwarder import ForwarderFactory
 from ._masters import Address, MasterSelector
+from ._offsetsaver import OffsetSaver
 from ._protocol import ForwarderProtocol
-from ._saving import OffsetSaver
 from ._settings import ForwarderSettings
 from ._srv import Directory
 from ._stateopening import openState
