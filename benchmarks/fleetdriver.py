@@ -41,7 +41,7 @@ from decnet_syslog.sending import Session
 from decnet_syslog.trust import Bundle, ForwarderContext, forwarderContext
 from decnet_syslog.worker._connector import EndpointConnector
 from decnet_syslog.worker._forwarder import ForwarderFactory
-from decnet_syslog.worker._masters import Address, MasterSelector
+from decnet_syslog.worker._masterselector import Address, MasterSelector
 from decnet_syslog.worker._protocol import ForwarderProtocol
 
 from .fleet import FleetPlan, allowDescriptors

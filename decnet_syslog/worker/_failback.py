@@ -34,7 +34,7 @@ from ..trust import DELIVERY_PROTOCOLS
 from ..wire import BYE, HELLO, ControlLine, OctetCountedReceiver
 from ._endings import textOf
 from ._forwarder import ForwarderFactory
-from ._masters import Address, MasterSelector
+from ._masterselector import Address, MasterSelector
 
 __all__ = ["RETURN_S", "Failback"]
 

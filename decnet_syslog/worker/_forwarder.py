@@ -1,7 +1,7 @@
 """
 The factory of the forwarder's connections: one at a time, until the forwarder stops.
 
-It retries; L{decnet_syslog.worker._masters} decides when, and to which master. It counts why
+It retries; L{decnet_syslog.worker._masterselector} decides when, and to which master. It counts why
 connections ended, and logs each reason for a refusal once.
 """
 
@@ -21,7 +21,7 @@ from ..trust import MASTER_KIND
 from ..untrusted import escapeUntrusted
 from ..wire import ControlLine
 from ._endings import endOf, failureOf, textOf, toldBy
-from ._masters import DELAY_MAX_S, DELAY_MIN_S, MasterSelector
+from ._masterselector import DELAY_MAX_S, DELAY_MIN_S, MasterSelector
 from ._protocol import ForwarderProtocol
 
 __all__ = ["DELAY_SUPERSEDED_S", "ForwarderFactory"]

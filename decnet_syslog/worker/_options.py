@@ -24,7 +24,7 @@ from ..options import (
 from ..sending import CHUNK_OCTETS
 from ..trust import Bundle
 from ..wire import MESSAGE_OCTETS_MAX
-from ._masters import Address
+from ._masterselector import Address
 from ._srv import checkDomain
 
 __all__ = ["Options"]

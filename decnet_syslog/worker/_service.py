@@ -36,7 +36,7 @@ from ._filelooks import FileLooks
 from ._filestates import FileStates
 from ._filesthread import FilesThread
 from ._forwarder import ForwarderFactory
-from ._masters import Address, MasterSelector
+from ._masterselector import Address, MasterSelector
 from ._offsetsaver import OffsetSaver
 from ._protocol import ForwarderProtocol
 from ._settings import ForwarderSettings

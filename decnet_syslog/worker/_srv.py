@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from ..addresses import checkName, isNumeric
 from ..boundaries import Foreign
 from ..untrusted import escapeUntrusted
-from ._masters import Address
+from ._masterselector import Address
 
 if TYPE_CHECKING:
     from twisted.names import dns

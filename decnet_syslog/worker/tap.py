@@ -24,7 +24,7 @@ from ..trust import (
     remedyFor,
     together,
 )
-from ._masters import MasterSelector
+from ._masterselector import MasterSelector
 from ._options import Options
 from ._service import ForwarderService
 from ._settings import ForwarderSettings

@@ -31,8 +31,8 @@ from benchmarks.report import saveLines, table
 from decnet_syslog.testing import LocalCluster, LocalWorker
 from decnet_syslog.trust._bundles import Bundle
 from decnet_syslog.trust._contexts import forwarderContext
-from decnet_syslog.worker import _masters as masters
-from decnet_syslog.worker._masters import Address, MasterSelector
+from decnet_syslog.worker import _masterselector as masters
+from decnet_syslog.worker._masterselector import Address, MasterSelector
 from decnet_syslog.worker._service import ForwarderService
 from decnet_syslog.worker._settings import ForwarderSettings
 

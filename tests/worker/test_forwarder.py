@@ -59,7 +59,7 @@ from decnet_syslog.wire._protocol import OctetCountedReceiver
 from decnet_syslog.worker._connector import EndpointConnector
 from decnet_syslog.worker._filesthread import FilesThread
 from decnet_syslog.worker._forwarder import DELAY_SUPERSEDED_S, ForwarderFactory
-from decnet_syslog.worker._masters import Address, MasterSelector
+from decnet_syslog.worker._masterselector import Address, MasterSelector
 from decnet_syslog.worker._protocol import CLOSE_S, HANDSHAKE_S, ForwarderProtocol
 
 from ..doubles import StepThread

@@ -1,4 +1,4 @@
-"""Tests for several masters: L{decnet_syslog.worker._masters}, failback and srv."""
+"""Tests for several masters: L{decnet_syslog.worker._masterselector}, failback and srv."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from decnet_syslog.testing import Process, freePort
 from decnet_syslog.wire import ACK, BYE, HELLO, encodeControl
 from decnet_syslog.worker import _srv as srv
 from decnet_syslog.worker._failback import PROBE_S, RETURN_S, Failback
-from decnet_syslog.worker._masters import (
+from decnet_syslog.worker._masterselector import (
     DELAY_MAX_S,
     DELAY_MIN_S,
     FAILOVER_S,
