@@ -84,7 +84,7 @@ LEFT_OUT = {
     "wire.test_record": _LONG,
     "wire.test_record_fast": _LONG,
     "worker.test_inotify": _INOTIFY,
-    "worker.test_masters": PROGRAMS,
+    "worker.test_masterselector": PROGRAMS,
     "worker.test_stateopening": PROGRAMS,
 }
 

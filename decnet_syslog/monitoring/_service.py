@@ -26,7 +26,7 @@ from ..errors import UserError, withRemedy
 from ..options import MachineError
 from ..trust import RefuseChain
 from ._alarm import REFRESH_S
-from ._command import EventCommand, NoProgram, commandLine
+from ._eventcommand import EventCommand, NoProgram, commandLine
 from ._events import KINDS, REFUSALS, EventLog
 from ._exposition import Exposition, Metric
 from ._facts import AnyFacts

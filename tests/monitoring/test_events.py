@@ -21,8 +21,8 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.master.tap import Options as ListenerOptions
-from decnet_syslog.monitoring import _command as commandModule
-from decnet_syslog.monitoring._command import EventCommand, commandLine
+from decnet_syslog.monitoring import _eventcommand as commandModule
+from decnet_syslog.monitoring._eventcommand import EventCommand, commandLine
 from decnet_syslog.monitoring._events import KEPT_OF_KIND, Event, EventLog
 from decnet_syslog.monitoring._exposition import Durations, Exposition, Metric
 from decnet_syslog.monitoring._port import CONNECTIONS_MAX
