@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ._fleet import Fleet
     from ._forwardermetrics import forwarderMetrics
     from ._history import DAY_S, LATELY_S
-    from ._known import Presence, WorkerState
     from ._listenermetrics import listenerMetrics
     from ._outputsmetrics import outputsMetrics
     from ._pages import makePages
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from ._service import STATUS_PARAMETERS, StatusOptions, WatchService, statusOptions
     from ._shown import day, octets, rate, span, utcText
     from ._workerrecord import newestRecord
+    from ._workerstate import Presence, WorkerState
 
 __all__ = [
     "DAY_S",
@@ -87,7 +87,7 @@ if not TYPE_CHECKING:
         _facts="ForwarderFacts ListenerFacts OutputsFacts",
         _fleet="Fleet",
         _history="DAY_S LATELY_S",
-        _known="Presence WorkerState",
+        _workerstate="Presence WorkerState",
         _forwardermetrics="forwarderMetrics",
         _listenermetrics="listenerMetrics",
         _outputsmetrics="outputsMetrics",

@@ -16,9 +16,9 @@ from twisted.web.template import Flattenable, Tag, tags
 
 from ..untrusted import escapeUntrusted
 from ._factparts import EventFacts
-from ._known import ALARMS
 from ._problemkinds import ERROR, WARNING, severityOf
 from ._shown import moment
+from ._workerstate import ALARMS
 
 __all__ = [
     "GOOD",

@@ -28,8 +28,8 @@ from ..wire import ForwarderReport
 from ._alarm import EXPIRING_S, LAGGING_S, REFRESH_S, Alarm
 from ._enrolled import Enrolled
 from ._history import DAY_S, DAY_STEPS, LATELY_S, LATELY_STEPS, RateHistory, Steps
-from ._known import ADDRESSES_MAX, Committed, Presence, WorkerState
 from ._problemkinds import PROBLEMS
+from ._workerstate import ADDRESSES_MAX, Committed, Presence, WorkerState
 
 __all__ = ["EXPIRING_S", "LAGGING_S", "REFRESH_S", "SILENT_S", "Fleet"]
 

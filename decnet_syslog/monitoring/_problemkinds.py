@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ._factparts import ProblemFacts, WorkerFacts
-from ._known import ALARMS
+from ._workerstate import ALARMS
 
 __all__ = [
     "ERROR",

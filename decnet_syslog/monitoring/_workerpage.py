@@ -24,9 +24,9 @@ from ._factparts import WorkerFacts
 from ._facts import ListenerFacts
 from ._frame import document
 from ._history import DAY_S, LATELY_S
-from ._known import EXCERPT_OCTETS_MAX, WorkerState
 from ._problemkinds import THROTTLE_REMEDIES, WARNING, severityOfState
 from ._shown import day, excerpt, moment, octets, quantity, rate, span
+from ._workerstate import EXCERPT_OCTETS_MAX, WorkerState
 
 __all__ = ["strangerPage", "workerPage"]
 

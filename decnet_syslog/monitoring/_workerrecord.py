@@ -8,7 +8,7 @@ from ._events import Event
 from ._factparts import NewestFacts, WorkerFacts, WorkerRecord
 from ._facts import ListenerFacts
 from ._history import DAY_S, LATELY_S
-from ._known import EXCERPT_OCTETS_MAX, WorkerState
+from ._workerstate import EXCERPT_OCTETS_MAX, WorkerState
 
 __all__ = ["newestRecord", "workerRecord"]
 

@@ -12,11 +12,11 @@ from ._controls import Chosen, density, filters, pages
 from ._curve import curve
 from ._factparts import WorkerFacts
 from ._history import LATELY_STEPS
-from ._known import EXCERPT_OCTETS_MAX, WorkerState
 from ._problemkinds import severityOfState
 from ._selection import SORTS
 from ._shown import day, excerpt, moment, octets, quantity, rate, span
 from ._view import View
+from ._workerstate import EXCERPT_OCTETS_MAX, WorkerState
 
 __all__ = ["ROOMY_MAX", "WorkerNamed", "workers"]
 

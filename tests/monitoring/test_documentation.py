@@ -15,8 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.master.tap import Options as ListenerOptions
 from decnet_syslog.monitoring._events import KINDS
-from decnet_syslog.monitoring._known import ALARMS
 from decnet_syslog.monitoring._service import STATUS_PARAMETERS
+from decnet_syslog.monitoring._workerstate import ALARMS
 
 from ..peers import requirePeer
 from ..reading import ask

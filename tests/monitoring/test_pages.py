@@ -12,10 +12,10 @@ from twisted.web.template import Tag
 from decnet_syslog.monitoring import _fleetpage as fleetpage
 from decnet_syslog.monitoring import _pages as pages
 from decnet_syslog.monitoring._controls import ROWS_MAX
-from decnet_syslog.monitoring._known import EXCERPT_OCTETS_MAX
 from decnet_syslog.monitoring._pages import PAGES_MAX
 from decnet_syslog.monitoring._problemkinds import PROBLEMS
 from decnet_syslog.monitoring._view import View
+from decnet_syslog.monitoring._workerstate import EXCERPT_OCTETS_MAX
 
 from ..reading import Page, ask
 from ..watched import (

@@ -7,7 +7,6 @@ import socket
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.monitoring._factparts import ProblemFacts
-from decnet_syslog.monitoring._known import ALARMS
 from decnet_syslog.monitoring._problemkinds import (
     ERROR,
     PROBLEMS,
@@ -15,6 +14,7 @@ from decnet_syslog.monitoring._problemkinds import (
     WARNING,
     bySeverity,
 )
+from decnet_syslog.monitoring._workerstate import ALARMS
 
 from ..watched import DAY, EXPIRING, LAGGING, NAMES, Watched, twelve
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.monitoring._history import RateHistory, Steps
-from decnet_syslog.monitoring._known import (
+from decnet_syslog.monitoring._shown import excerpt, octets, rate, span
+from decnet_syslog.monitoring._workerstate import (
     EXCERPT_OCTETS_MAX,
     GAPS_KEPT,
     STREAMS_KEPT,
     WorkerState,
 )
-from decnet_syslog.monitoring._shown import excerpt, octets, rate, span
 
 from ..watched import batch
 
