@@ -21,7 +21,8 @@ from zlib import crc32
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.errors import UserError
-from decnet_syslog.files import Content, StateStore
+from decnet_syslog.files import StateStore
+from decnet_syslog.files._contents import Content
 from decnet_syslog.journal import _sqlite as journals
 from decnet_syslog.journal._schema import journalSchema
 from decnet_syslog.journal._sqlite import Journal

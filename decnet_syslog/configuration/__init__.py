@@ -6,17 +6,13 @@ Requirements: no option needs an entry here to be in the file. Every mistake in 
 with its line, in one line, before anything is opened.
 """
 
-from ._document import CONFIGURATION_OCTETS_MAX, Entry, readEntries
 from ._options import COMMON_GROUPS, Configured
 from ._reread import Reread
 from ._shown import showConfiguration
 
 __all__ = [
     "COMMON_GROUPS",
-    "CONFIGURATION_OCTETS_MAX",
     "Configured",
-    "Entry",
     "Reread",
-    "readEntries",
     "showConfiguration",
 ]

@@ -25,14 +25,14 @@ import glob
 import os
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from types import MappingProxyType
 
 from ._rotations import rotationsOf, stemsOf
 
-__all__ = ["RotatedIndex", "RotatedNames", "canonicalPath", "isRotatedOf", "linksOf"]
+__all__ = ["RotatedIndex", "RotatedNames", "canonicalPath", "linksOf"]
 
 # Maximum number of symbolic links to follow in a row: the kernel's own limit.
 LINKS_MAX = 40
@@ -250,20 +250,6 @@ class RotatedNames:
     def order(self, name: str) -> tuple[int, tuple[int, ...]]:
         """Sort key for its rotated copies: the oldest sorts first. Only a hint."""
         return self._index.order(name)
-
-
-def isRotatedOf(
-    candidate: str, live: Collection[str], patterns: Sequence[str] = ()
-) -> bool:
-    """
-    Whether a path has the name of a rotated copy of a followed log.
-
-    For many paths, use one L{RotatedIndex}.
-
-    @param live: the followed logs, which are never rotated copies themselves.
-    """
-    directory, name = os.path.split(canonicalPath(candidate))
-    return bool(RotatedIndex(live, patterns).pathsOf(directory, name))
 
 
 def _predecessors(target: str) -> Iterator[str]:

@@ -11,7 +11,6 @@ by a single operation; L{EventLog.subscribe} calls in the reactor's thread.
 
 from __future__ import annotations
 
-import re
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -87,8 +86,6 @@ _CODES = (
 
 # All classes of refusals.
 REFUSALS = (*sorted({name for _, name in _REFUSALS}), *_CODES, "other")
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def refusalClass(code: object, reason: str) -> str:

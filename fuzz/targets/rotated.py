@@ -18,15 +18,11 @@ from typing import Any
 
 import zstandard
 
-from decnet_syslog.files import (
-    Damaged,
-    RotatedIndex,
-    RotatedNames,
-    Unpacked,
-    Unsupported,
-    openArchive,
-    outline,
-)
+from decnet_syslog.files import RotatedNames
+from decnet_syslog.files._archives import openArchive
+from decnet_syslog.files._names import RotatedIndex
+from decnet_syslog.files._outcomes import Damaged, Unpacked, Unsupported
+from decnet_syslog.files._outlines import outline
 
 from ..scratch import directory
 from ..source import Source

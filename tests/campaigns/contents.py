@@ -36,15 +36,14 @@ from zlib import crc32
 from benchmarks.report import saveLines
 from decnet_syslog.files import (
     AcknowledgedPosition,
-    FileId,
     FollowedFiles,
     GapChunk,
     OpenContent,
     StateStore,
     Vanished,
-    identify,
 )
 from decnet_syslog.files._matching import SEARCH_S
+from decnet_syslog.files._objects import FileId, identify
 from decnet_syslog.sending._chunks import byName, nextChunk
 
 __all__ = ["ACTIONS", "FilesHistory", "Outcome", "randomHistory"]

@@ -21,12 +21,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.cli import main
 from decnet_syslog.commands.config import SERVICES
-from decnet_syslog.configuration import (
-    CONFIGURATION_OCTETS_MAX,
-    Configured,
-    readEntries,
-    showConfiguration,
-)
+from decnet_syslog.configuration import Configured, showConfiguration
+from decnet_syslog.configuration._document import CONFIGURATION_OCTETS_MAX, readEntries
 from decnet_syslog.options import asSize, octets
 from decnet_syslog.trust import Authority
 

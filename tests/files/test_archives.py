@@ -23,22 +23,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.files import (
-    HEAD_OCTETS,
-    RESERVE_OCTETS,
+from decnet_syslog.files import isOpenForWriting
+from decnet_syslog.files._archives import RESERVE_OCTETS, openArchive, unpacking
+from decnet_syslog.files._outcomes import (
     Damaged,
     NoSpace,
     Outcome,
-    Outline,
     TooLarge,
     Unfinished,
     Unpacked,
     Unsupported,
-    isOpenForWriting,
-    openArchive,
-    outline,
-    unpacking,
 )
+from decnet_syslog.files._outlines import HEAD_OCTETS, Outline, outline
 
 
 def zstd(octets: bytes, **parameters: Any) -> bytes:

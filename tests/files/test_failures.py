@@ -12,7 +12,7 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.files import RESERVE_OCTETS
+from decnet_syslog.files._archives import RESERVE_OCTETS
 from decnet_syslog.files._finish import KEEP_RETRY_S
 from decnet_syslog.wire import BYE
 

@@ -12,13 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.files import (
-    COMPRESSED,
-    RotatedIndex,
-    RotatedNames,
-    compressionOf,
-    isRotatedOf,
-)
+from decnet_syslog.files import COMPRESSED, RotatedNames, compressionOf
+from decnet_syslog.files._names import RotatedIndex
 
 LABEL = "@4000000065a1b2c3d4e5f607"
 
@@ -265,12 +260,6 @@ class LiveTests(NamesTestCase):
         logs = ("web", "web-01", "web.2", "web-2.log", "web.log", "web.old")
         for name in logs:
             self.assertEqual(self.pathsOf(logs, name), [], name)
-            self.assertFalse(
-                isRotatedOf(
-                    str(self.directory / name),
-                    {str(self.directory / log) for log in logs},
-                )
-            )
         self.assertEqual(self.pathsOf(logs, "web.1"), ["web"])
         self.assertEqual(self.pathsOf(logs, "web-01.1"), ["web-01"])
         self.assertEqual(self.pathsOf(logs, "web-2.log.1"), ["web-2.log"])
@@ -287,11 +276,13 @@ class LiveTests(NamesTestCase):
         """A followed log is recognised by any spelling of its directory."""
         (self.directory / "here").mkdir()
         (self.directory / "there").symlink_to("here")
-        live = [str(self.directory / "there" / name) for name in ("a", "a.1")]
         for place in ("here", "there", "there/../there"):
-            path = str(self.directory / place)
-            self.assertFalse(isRotatedOf(f"{path}/a.1", live))
-            self.assertTrue(isRotatedOf(f"{path}/a.2", live))
+            logs = [str(self.directory / place / name) for name in ("a", "a.1")]
+            index = RotatedIndex(logs)
+            self.assertEqual(index.directories(), [str(self.directory / "here")])
+            for name, found in (("a.1", []), ("a.2", logs[:1])):
+                paths = index.pathsOf(str(self.directory / "here"), name)
+                self.assertEqual(paths, found, (place, name))
 
 
 class LinkTests(NamesTestCase):

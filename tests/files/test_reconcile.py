@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.files import Content, FileId, Life, Proof
+from decnet_syslog.files import Life
 from decnet_syslog.files._candidates import Candidate, SeenFile
-from decnet_syslog.files._contents import TRANSITIONS
+from decnet_syslog.files._contents import TRANSITIONS, Content, Proof
+from decnet_syslog.files._objects import FileId
 from decnet_syslog.files._reconcile import reconcile
 from decnet_syslog.files._rules import Rule, Verdict
 

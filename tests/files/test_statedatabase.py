@@ -17,7 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.durable import StorageFailed
 from decnet_syslog.errors import UserError
-from decnet_syslog.files import AcknowledgedPosition, Content, Life, StateStore
+from decnet_syslog.files import AcknowledgedPosition, Life, StateStore
+from decnet_syslog.files._contents import Content
 
 A, B = ("a" * 32, "w1"), ("b" * 32, "w1")
 STREAM = "5" * 32

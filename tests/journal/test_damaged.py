@@ -27,7 +27,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.durable import EXIT_STORAGE
 from decnet_syslog.errors import UserError
-from decnet_syslog.files import Content, FileId, StateStore
+from decnet_syslog.files import StateStore
+from decnet_syslog.files._contents import Content
+from decnet_syslog.files._objects import FileId
 from decnet_syslog.journal._sqlite import Journal, JournalFailed
 from decnet_syslog.journal._values import Cursor, Deposit, FileLength
 from decnet_syslog.master._service import ListenerService

@@ -712,7 +712,8 @@ print(*said)
 """,
     "state": """
 import pathlib, sqlite3, sys
-from decnet_syslog.files import Content, StateStore
+from decnet_syslog.files import StateStore
+from decnet_syslog.files._contents import Content
 state = StateStore.open(pathlib.Path(sys.argv[1]))
 said, saved = [], 0
 for number in range(300):
