@@ -25,7 +25,16 @@ from decnet_syslog.errors import UserError
 from .delivery import Input, deliver
 from .lines import DECNET_OCTETS, decnetLines, write
 from .processes import residentKiB
-from .report import PLOTTED, Spread, figure, save, scratch, sideBySide, spread
+from .report import (
+    PLOTTED,
+    Spread,
+    figure,
+    runProgram,
+    save,
+    scratch,
+    sideBySide,
+    spread,
+)
 from .rsyslog import Rsyslog
 from .side import Ours, Side
 
@@ -182,4 +191,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    runProgram(main)

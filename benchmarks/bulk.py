@@ -27,7 +27,7 @@ from typing import Any
 from .delivery import Delivery, Input, deliver
 from .lines import decnetLines, write
 from .mixedlines import implementations, mixedLines
-from .report import Spread, figure, save, scratch, sideBySide, spread
+from .report import Spread, figure, runProgram, save, scratch, sideBySide, spread
 from .rsyslog import Relp, RelpAsShipped, Rsyslog
 from .side import Ours, Pure, Side
 
@@ -215,4 +215,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    runProgram(main)

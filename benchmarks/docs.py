@@ -42,7 +42,7 @@ from . import (
     storm,
     streams,
 )
-from .report import PLOTTED, RESULTS, rstTable
+from .report import PLOTTED, RESULTS, rstTable, runProgram
 
 __all__ = ["BLOCKS", "PAGES", "main", "readResults", "rendered", "take"]
 
@@ -259,4 +259,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    runProgram(main)

@@ -26,7 +26,7 @@ from decnet_syslog.errors import UserError
 from .fleet import Fleet, allowDescriptors
 from .follow import Follower, percentile
 from .processes import residentKiB, usage
-from .report import Spread, figure, save, scratch, sideBySide, spread
+from .report import Spread, figure, runProgram, save, scratch, sideBySide, spread
 from .rsyslog import Rsyslog
 from .side import Ours, Side
 
@@ -153,8 +153,11 @@ def ofSide(runs: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
     return [run for run in runs if run["side"] == name]
 
 
-def ratio(runs: list[dict[str, Any]], key: str = "line_cpu_us") -> Spread | None:
-    """Our CPU time divided by rsyslog's of the same round; C{None} if a run failed."""
+def ratio(runs: list[dict[str, Any]]) -> Spread | None:
+    """
+    Our CPU time for a line divided by rsyslog's of the same round; C{None} if a run failed.
+    """
+    key = "line_cpu_us"
     ours, peers = ofSide(runs, Ours.name), ofSide(runs, Rsyslog.name)
     if len(ours) != len(peers):
         return None
@@ -243,4 +246,4 @@ def _runs(connections: int, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    runProgram(main)

@@ -20,7 +20,7 @@ from typing import Any
 
 from .delivery import Input, deliver
 from .lines import decnetLines, linesOf, write
-from .report import figure, save, scratch, showPoints, spread, table
+from .report import figure, runProgram, save, scratch, showPoints, spread, table
 from .rsyslog import Rsyslog
 from .side import Ours, Side
 
@@ -222,4 +222,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    runProgram(main)

@@ -30,7 +30,7 @@ from typing import Any
 from decnet_syslog.testing import LocalCluster, LocalWorker
 
 from .processes import usage
-from .report import save, scratch, table
+from .report import runProgram, save, scratch, table
 
 __all__ = ["Result", "describe", "measure"]
 
@@ -257,4 +257,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    runProgram(main)

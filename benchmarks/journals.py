@@ -26,7 +26,7 @@ from decnet_syslog.wire import Provenance
 from tests.natsserver import NatsCluster, openJetStream, waitUntil
 
 from .lines import decnetLines
-from .report import save, scratch, spread, table
+from .report import runProgram, save, scratch, spread, table
 
 __all__ = ["main"]
 
@@ -165,4 +165,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    runProgram(main)

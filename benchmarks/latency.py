@@ -27,7 +27,7 @@ from decnet_syslog.errors import UserError
 from .follow import Follower, percentile
 from .lines import decnetLines, last
 from .processes import usage
-from .report import figure, save, scratch, spread, table
+from .report import figure, runProgram, save, scratch, spread, table
 from .rsyslog import Rsyslog
 from .side import Ours, Side, waitFor
 
@@ -220,4 +220,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    runProgram(main)

@@ -31,7 +31,7 @@ from decnet_syslog.wire._record import renderLines
 from tests.records import record
 
 from .lines import DECNET_OCTETS, decnetLines
-from .report import Spread, figure, save, scratch, spread, table
+from .report import Spread, figure, runProgram, save, scratch, spread, table
 
 __all__ = ["describe", "main"]
 
@@ -227,4 +227,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    runProgram(main)

@@ -21,7 +21,7 @@ from typing import Any
 
 from .delivery import Input, deliver
 from .lines import decnetLines, write
-from .report import Spread, save, scratch, spread, table
+from .report import Spread, runProgram, save, scratch, spread, table
 from .side import Ours
 
 __all__ = ["describe", "main", "written"]
@@ -133,4 +133,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    runProgram(main)

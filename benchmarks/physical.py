@@ -28,7 +28,7 @@ from decnet_syslog.trust import Authority
 from .delivery import Input, deliver
 from .lines import decnetLines, write
 from .processes import listens
-from .report import save, scratch, spread, table
+from .report import runProgram, save, scratch, spread, table
 from .side import Ours, waitFor
 
 __all__ = ["describe", "main"]
@@ -183,4 +183,4 @@ def describe(results: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    runProgram(main)

@@ -29,7 +29,7 @@ from decnet_syslog.errors import UserError
 from .delivery import Input, deliver
 from .lines import decnetLines, write
 from .processes import family
-from .report import save, scratch, table
+from .report import runProgram, save, scratch, table
 from .side import Ours, Pure
 
 __all__ = ["describe", "main", "partOf"]
@@ -40,6 +40,8 @@ LINES = 2_000_000
 FREQUENCY = 997
 
 SCENARIOS = ("raw", "json")
+
+ENDS = ("listener", "forwarder")
 
 # The functions that the second table shows of each end.
 FUNCTIONS = 5
@@ -94,16 +96,16 @@ def _recorded(path: Path) -> Iterator[None]:
     try:
         while not path.exists() and process.poll() is None:
             time.sleep(0.01)
+        if process.poll() is not None:
+            raise UserError(
+                f"perf cannot record: {process.communicate()[1].strip()}; run as root, or"
+                " set kernel.perf_event_paranoid to -1"
+            )
         yield
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-        _, said = process.communicate()
-    if not path.exists() or path.stat().st_size == 0:
-        raise UserError(
-            f"perf cannot record: {said.strip()}; run as root, or set"
-            " kernel.perf_event_paranoid to -1"
-        )
+        process.communicate()
 
 
 def _samples(path: Path) -> Iterator[tuple[int, str, str]]:
@@ -133,7 +135,7 @@ class _Watched(Ours):
 
     def stop(self) -> None:
         """Note the processes, then end them."""
-        names = {"receiver": "listener", "sender": "forwarder"}
+        names = dict(zip(("receiver", "sender"), ENDS, strict=True))
         for name, pid in self.pids().items():
             self.ends |= dict.fromkeys(family(pid), names[name])
         super().stop()
@@ -152,6 +154,9 @@ def measure(log: Path, lines: int, json: bool, kind: type[Ours]) -> dict[str, An
                 part = partOf(path)
                 parts.setdefault(end, Counter())[part] += 1
                 functions.setdefault(end, Counter())[function, part] += 1
+    for end in ENDS:
+        if end not in parts:
+            raise UserError(f"perf has no samples of the {end}: deliver more --lines")
     return {
         end: {
             "samples": parts[end].total(),
@@ -161,7 +166,7 @@ def measure(log: Path, lines: int, json: bool, kind: type[Ours]) -> dict[str, An
                 for (function, part), count in functions[end].most_common(FUNCTIONS)
             ],
         }
-        for end in ("listener", "forwarder")
+        for end in ENDS
     }
 
 
@@ -220,4 +225,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    runProgram(main)

@@ -24,7 +24,9 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from decnet_syslog.errors import UserError
 
 __all__ = [
     "RESULTS",
@@ -32,6 +34,7 @@ __all__ = [
     "figure",
     "machine",
     "rstTable",
+    "runProgram",
     "save",
     "saveLines",
     "scratch",
@@ -144,6 +147,14 @@ def save(name: str, settings: object, results: object) -> Path:
     path.write_text(json.dumps(content, indent=1) + "\n")
     print(f"-> {path}; into the documentation: python -m benchmarks.docs {name}")
     return path
+
+
+def runProgram(main: Callable[[], int]) -> NoReturn:
+    """Run a benchmark, and exit with its status. An error of the user's is one line."""
+    try:
+        raise SystemExit(main())
+    except UserError as error:
+        raise SystemExit(str(error)) from None
 
 
 def saveLines(name: str, settings: object, lines: Sequence[str]) -> None:

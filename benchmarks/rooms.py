@@ -27,7 +27,7 @@ from typing import Any
 import decnet_syslog
 from tests.campaigns.pipeline import World, perform
 
-from .report import rstTable, save
+from .report import rstTable, runProgram, save
 
 __all__ = ["Sizes", "describe", "main"]
 
@@ -211,4 +211,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    runProgram(main)

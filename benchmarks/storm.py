@@ -24,7 +24,7 @@ from decnet_syslog.errors import UserError
 
 from .fleet import Fleet, allowDescriptors
 from .processes import usage
-from .report import PLOTTED, figure, save, scratch, spread, table
+from .report import PLOTTED, figure, runProgram, save, scratch, spread, table
 from .side import Ours
 
 __all__ = ["describe", "main"]
@@ -169,4 +169,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    runProgram(main)
