@@ -52,6 +52,7 @@ TAKEN = ROOT / "docs" / "results"
 
 PAGES = (
     "ARCHITECTURE.rst",
+    "docs/fuzzing.rst",
     "docs/performance.rst",
     "docs/proof.rst",
     "docs/siege.rst",
@@ -176,7 +177,16 @@ BLOCKS: Mapping[str, Callable[[Results], str]] = {
     **{
         name: measured(name, "\n".join)
         for name in (
-            *("contents", "control", "cutting", "pipeline", "powercut", "prove"),
+            *(
+                "fuzz",
+                "fuzz-hotpath",
+                "contents",
+                "control",
+                "cutting",
+                "pipeline",
+                "powercut",
+                "prove",
+            ),
             *("rotating", "steady-file", "steady-nats"),
         )
     },

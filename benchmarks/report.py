@@ -144,7 +144,7 @@ def save(name: str, settings: object, results: object) -> Path:
         "settings": settings,
         "results": results,
     }
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    path.write_text(json.dumps(content, indent=1, default=str) + "\n")
     print(f"-> {path}; into the documentation: python -m benchmarks.docs {name}")
     return path
 

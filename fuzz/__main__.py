@@ -22,6 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.report import saveLines, table
+
 from .meter import Totals
 from .targets import NAMES, load
 
@@ -102,17 +104,6 @@ def execute(name: str, executions: int, directory: Path) -> Result:
     return Result(name, totals, fresh, found, status == 0)
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as a simple table of reStructuredText; the first row is the head."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = "  ".join(["=" * width for width in widths])
-    lines = [
-        "  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=True)])
-        for row in rows
-    ]
-    return "\n".join([rule, lines[0].rstrip(), rule, *lines[1:], rule])
-
-
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m fuzz")
     parser.add_argument("--executions", type=int, default=EXECUTIONS)
@@ -139,7 +130,11 @@ def main(arguments: Sequence[str]) -> int:
         ):
             print(*result.row(), sep="  ", flush=True)
             results.append(result)
-    print(table([_HEADS, *[result.row() for result in results]]))
+    saveLines(
+        "fuzz",
+        vars(options),
+        table(_HEADS, [result.row() for result in results]).splitlines(),
+    )
     for result in results:
         for crash in result.crashes:
             print(
