@@ -104,6 +104,10 @@ class Described(usage.Options):
             if options is not None and not hasattr(self, "subCommands"):
                 options = self._optionsFirst(options)
             self.parseWords(options)
+            names = [name for name, *_ in getattr(self, "subCommands", ())]
+            if names and self.parent is not None and self.subCommand is None:
+                said = f"{self.kindOfCommand} missing: give {' or '.join(names)}"
+                raise usage.UsageError(said)
         except usage.UsageError as error:
             if self.parent is None or isinstance(self.parent, Described):
                 raise self._suggested(error) from None

@@ -109,13 +109,6 @@ Examples:
         ["replace", None, _ReplaceOptions, "Replace the CA, in steps."],
     ]
 
-    def postOptions(self) -> None:
-        """Check that a subcommand is given."""
-        if self.subCommand is None:
-            raise usage.UsageError(
-                'subcommand missing: give "ca init", "ca show" or "ca replace"'
-            )
-
 
 def _init(options: _InitOptions) -> int:
     where = directory(options["ca-dir"])

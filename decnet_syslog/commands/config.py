@@ -163,13 +163,6 @@ Examples:
         for name, one in SERVICES.items()
     ]
 
-    def postOptions(self) -> None:
-        """Check that a service is named."""
-        if self.subCommand is None:
-            raise usage.UsageError(
-                "service missing: config show forwarder, listener or outputs"
-            )
-
     def run(self) -> int:
         """Show the service's options."""
         shown = self.subOptions
@@ -197,13 +190,6 @@ Examples:
         ],
         ["show", None, _ShowOptions, "Show each value and where it comes from."],
     ]
-
-    def postOptions(self) -> None:
-        """Check that a subcommand is named."""
-        if self.subCommand is None:
-            raise usage.UsageError(
-                "subcommand missing: give config check, or config show"
-            )
 
 
 def run(options: Options) -> int:

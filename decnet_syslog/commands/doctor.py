@@ -101,13 +101,6 @@ Examples:
         ["listener", None, _Listener, "A master"],
     ]
 
-    def postOptions(self) -> None:
-        """Check that a service is named."""
-        if self.subCommand is None:
-            raise usage.UsageError(
-                "subcommand missing: give doctor forwarder, or doctor listener"
-            )
-
 
 def run(options: Options) -> int:
     """Run the command. The exit status."""

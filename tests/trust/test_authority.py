@@ -320,7 +320,7 @@ class CommandLineTests(DirectoryTestCase):
             ),
             (2, "--out", ["enroll", "w"]),
             (2, "name missing", ["enroll"]),
-            (2, "ca init", ["ca"]),
+            (2, "give init or show", ["ca"]),
             (2, "nonsense", ["nonsense"]),
             (2, "number of days", ["enroll", "w", "--out=x", "--days=soon"]),
         ):
