@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import resource
 
-__all__ = ["raiseOpenFiles"]
+__all__ = ["LISTENER_DESCRIPTORS", "raiseOpenFiles"]
+
+# What a listener needs besides its connections: the journal, outputs, their directories, threads.
+LISTENER_DESCRIPTORS = 48
 
 
 def raiseOpenFiles(wanted: int) -> int:

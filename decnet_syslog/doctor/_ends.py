@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..files import openLog
+from ..openfiles import LISTENER_DESCRIPTORS
 from ..options import directory
 from ..trust import Bundle, forwarderContext
 from ._identity import checkAuthority, checkBundle, refusedAsMaster, refusedAsWorker
@@ -37,9 +38,6 @@ __all__ = ["examineForwarder", "examineListener"]
 
 # A worker's state: offsets, and copies of deleted logs whose lines are not sent yet.
 STATE_OCTETS_MIN = 16 * 1024 * 1024
-
-# Files that a listener has open in addition to its connections.
-DESCRIPTORS_KEPT = 48
 
 Ask = Callable[..., None]
 
@@ -186,7 +184,7 @@ def examineListener(
     for path in options.allPaths:
         _checkOutput(report, path)
         checkOutput(report, known, path)
-    checkDescriptors(report, options["max-connections"] + DESCRIPTORS_KEPT)
+    checkDescriptors(report, options["max-connections"] + LISTENER_DESCRIPTORS)
     serves = _checkPort(report, options, None if shared else journal)
     if asWorker is None:
         report.note(

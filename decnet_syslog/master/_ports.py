@@ -15,12 +15,9 @@ from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFacto
 
 from ..boundaries import Reactor
 from ..notify import adoptedSockets
-from ..openfiles import raiseOpenFiles
+from ..openfiles import LISTENER_DESCRIPTORS, raiseOpenFiles
 
 __all__ = ["ListenerPorts", "boundSocket", "connectionsAllowed"]
-
-# Descriptors reserved for the journal, outputs, their directories and threads.
-DESCRIPTORS_KEPT = 48
 
 # A fleet that reconnects after our restart arrives within a second.
 BACKLOG = 1024
@@ -28,8 +25,8 @@ BACKLOG = 1024
 
 def connectionsAllowed(wantedConnections: int) -> int:
     """The number of connections, after raising the limit on descriptors as far as possible."""
-    allowed = raiseOpenFiles(wantedConnections + DESCRIPTORS_KEPT)
-    return max(1, min(wantedConnections, allowed - DESCRIPTORS_KEPT))
+    allowed = raiseOpenFiles(wantedConnections + LISTENER_DESCRIPTORS)
+    return max(1, min(wantedConnections, allowed - LISTENER_DESCRIPTORS))
 
 
 def boundSocket(host: str, port: int, shared: bool) -> socket.socket:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from .._lazy import lazily
 
 if TYPE_CHECKING:
-    from ._alarm import EXPIRING_S, LAGGING_S, Alarm
+    from ._alarm import EASE_S, EXPIRING_S, LAGGING_S, Alarm
     from ._build import buildFacts
     from ._enrolled import Enrolled, EnrolledList
     from ._exposition import Durations
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DAY_S",
+    "EASE_S",
     "EXPIRING_S",
     "LAGGING_S",
     "LATELY_S",
@@ -79,7 +80,7 @@ if not TYPE_CHECKING:
     # A forwarder must not load what only a master needs.
     __getattr__ = lazily(
         __name__,
-        _alarm="Alarm EXPIRING_S LAGGING_S",
+        _alarm="Alarm EASE_S EXPIRING_S LAGGING_S",
         _build="buildFacts",
         _enrolled="Enrolled EnrolledList",
         _exposition="Durations",

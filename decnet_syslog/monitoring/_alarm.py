@@ -15,13 +15,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["EXPIRING_S", "LAGGING_S", "REFRESH_S", "Alarm"]
+__all__ = ["EASE_S", "EXPIRING_S", "LAGGING_S", "REFRESH_S", "Alarm"]
 
 # The interval between two looks for problems, in seconds.
 REFRESH_S = 3.0
 
 # A line undelivered for this long raises an alarm, in seconds; the alarm ends at half that age.
 LAGGING_S = 60.0
+
+# A problem counts as over when it has been gone for this long, in seconds.
+EASE_S = 10.0
 
 # Certificates that expire within this time should be renewed, in seconds: a month of warnings.
 EXPIRING_S = 30 * 86400.0

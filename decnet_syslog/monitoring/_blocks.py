@@ -15,6 +15,7 @@ from urllib.parse import quote
 from twisted.web.template import Flattenable, Tag, tags
 
 from ..untrusted import escapeUntrusted
+from ._events import TEXT_CHARACTERS_MAX
 from ._factparts import EventFacts
 from ._problemkinds import ERROR, WARNING, severityOf
 from ._shown import moment
@@ -37,9 +38,6 @@ __all__ = [
     "toneOf",
     "toned",
 ]
-
-# Maximum length of an event's text, in characters.
-TEXT_CHARACTERS_MAX = 500
 
 # Marks the parts that are replaced when the page is fetched again; each has an id.
 LIVE: Mapping[bytes | str, Flattenable] = {"data-live": ""}

@@ -24,7 +24,14 @@ from ..boundaries import Facts
 from ..untrusted import escapeUntrusted
 from ._factparts import EventFacts
 
-__all__ = ["KINDS", "REFUSALS", "Event", "EventLog", "refusalClass"]
+__all__ = [
+    "KINDS",
+    "REFUSALS",
+    "TEXT_CHARACTERS_MAX",
+    "Event",
+    "EventLog",
+    "refusalClass",
+]
 
 # Each kind of event and its meaning; docs/watching.rst gives the remedies.
 KINDS: Mapping[str, str] = {

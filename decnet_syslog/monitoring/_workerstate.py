@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from ..wire import LAG, STATE, ForwarderReport, Provenance
-from ._alarm import Alarm
+from ._alarm import EASE_S, Alarm
 from ._history import DAY_STEPS, LATELY_STEPS, RateHistory
 from ._lag import Growth, Lag, ageAt, lagOf
 
@@ -21,9 +21,6 @@ __all__ = [
     "SentFile",
     "WorkerState",
 ]
-
-# A problem counts as over when it has been gone for this long, in seconds.
-EASE_S = 10.0
 
 # Addresses shown per name.
 ADDRESSES_MAX = 4

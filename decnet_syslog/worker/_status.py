@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from .. import __version__, hotpath
 from ..boundaries import Reactor
 from ..monitoring import (
+    EASE_S,
     EXPIRING_S,
     LAGGING_S,
     Alarm,
@@ -29,9 +30,6 @@ from ..untrusted import escapeUntrusted
 from ._service import ForwarderService
 
 __all__ = ["ForwarderStatus", "watchForwarder"]
-
-# A problem counts as over when it has been gone for this long, in seconds.
-EASE_S = 10.0
 
 # The remedy for a certificate that expires soon, by its role.
 _RENEWAL = {

@@ -16,10 +16,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from decnet_syslog.monitoring import _fleet as fleetModule
-from decnet_syslog.monitoring._alarm import Alarm
+from decnet_syslog.monitoring._alarm import EASE_S, Alarm
 from decnet_syslog.monitoring._enrolled import Enrolled, EnrolledList
 from decnet_syslog.monitoring._fleet import EXPIRING_S, LAGGING_S, REFRESH_S, Fleet
-from decnet_syslog.monitoring._workerstate import EASE_S, Presence
+from decnet_syslog.monitoring._workerstate import Presence
 from decnet_syslog.wire import TROUBLE
 from decnet_syslog.wire._report import ForwarderReport
 from decnet_syslog.worker import _statusreporter as pulse
