@@ -77,6 +77,7 @@ class StartTests(SynchronousTestCase):
         Each command blocks the signals before it imports its service, and collects no garbage
         meanwhile.
         """
+        self.addCleanup(gc.unfreeze)
         makers = [
             maker
             for maker in getPlugins(IServiceMaker)
@@ -98,6 +99,22 @@ class StartTests(SynchronousTestCase):
             self.assertEqual(set(ROTATION) - held, set(), maker.tapname)
             self.assertNotIn(signal.SIGTERM, held)
             self.assertTrue(gc.isenabled())
+
+    def test_startIsFrozen(self) -> None:
+        """What a service consists of is never examined for garbage."""
+        self.addCleanup(gc.unfreeze)
+        for maker in getPlugins(IServiceMaker):
+            if maker.tapname.startswith("decnet-"):
+                gc.unfreeze()
+                made = mock.Mock()
+                with mock.patch(
+                    "twisted.application.service.namedAny", lambda _, made=made: made
+                ):
+                    options = object()
+                    service = maker.makeService(options)
+                made.makeService.assert_called_once_with(options)
+                self.assertIs(service, made.makeService.return_value)
+                self.assertGreater(gc.get_freeze_count(), 0, maker.tapname)
 
     def test_ignoredInterrupt(self) -> None:
         """

@@ -15,6 +15,10 @@ __all__ = ["Background"]
 # file that the forwarder is far behind in reading.
 SUMMED_OCTETS = 32 * 1024 * 1024
 
+# The same for the first look, before anything is sent: a master that accepts lines reads the rest
+# sooner than the next look.
+SUMMED_FIRST_OCTETS = 4 * 1024 * 1024
+
 # Ended contents whose files one look checks again for late writes. A fixed number, so that the
 # cost of an idle forwarder does not grow with the number of rotated files.
 RECHECKED = 16
@@ -28,6 +32,7 @@ class Background:
     ) -> None:
         self._followers = followers
         self._troubles = troubles
+        self._summed = SUMMED_FIRST_OCTETS
         self._due: list[tuple[FileFollower, str]] = []
 
     def recheck(self) -> None:
@@ -44,7 +49,7 @@ class Background:
 
     def sum(self, opened: Iterable[OpenContent]) -> None:
         """Extend the checksums of contents that are far behind, while their files exist."""
-        room = SUMMED_OCTETS
+        room, self._summed = self._summed, SUMMED_OCTETS
         for one in opened:
             if room <= 0:
                 return

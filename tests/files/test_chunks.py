@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from decnet_syslog.files._background import SUMMED_FIRST_OCTETS, SUMMED_OCTETS
 from decnet_syslog.files._chunks import LineChunk
 
 from ..tailing import TailTestCase
@@ -51,3 +52,23 @@ class ReadingTests(TailTestCase):
             self.assertEqual(chunk.octets, octets)
             self.assertEqual(chunk.checksums, (crc, crc32(octets, crc)))
             crc = crc32(octets, crc)
+
+
+class AheadTests(TailTestCase):
+    """Checksums ahead of reading."""
+
+    def test_firstLookSumsLittle(self) -> None:
+        """The first look does not delay what is sent; later looks sum the rest of a backlog."""
+        size = SUMMED_FIRST_OCTETS + SUMMED_OCTETS + 100
+        self.append((b"x" * 99 + b"\n") * (size // 100))
+        self.files.poll()
+        (content,) = self.files.opened
+        summed = [content.content.proof.end]
+        for _ in range(2):
+            self.now += 1
+            self.files.poll()
+            summed.append(content.content.proof.end)
+        first, *_, last = summed
+        self.assertGreaterEqual(first, SUMMED_FIRST_OCTETS)
+        self.assertLess(first, SUMMED_OCTETS)
+        self.assertEqual(last, content.size)
