@@ -16,13 +16,8 @@ __all__ = [
     "JSONObject",
     "OptionRow",
     "OptionValue",
-    "Reactor",
     "Stored",
 ]
-
-# Twisted describes a reactor by a dozen interfaces, which no class of it and no double in a test
-# has all, and Python has no type for several interfaces at once.
-Reactor: TypeAlias = Any
 
 # An object in JSON that another program has written. Its reader checks it.
 JSONObject: TypeAlias = dict[str, Any]
@@ -34,7 +29,7 @@ Facts: TypeAlias = Mapping[str, Any]
 OptionValue: TypeAlias = Any
 
 # Such rows: name, letter, default, help, and the function that converts a value.
-OptionRow: TypeAlias = list[OptionValue]
+OptionRow: TypeAlias = list[object]
 
 # An object of a library without annotations, or of C.
 Foreign: TypeAlias = Any

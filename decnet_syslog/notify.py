@@ -27,7 +27,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .boundaries import Reactor
+from .reactors import IReactor
 from .untrusted import escapeUntrusted
 
 __all__ = [
@@ -111,7 +111,7 @@ class Notifier(Service):
     def __init__(
         self,
         manager: ServiceManager,
-        reactor: Reactor,
+        reactor: IReactor,
         parts: Parts,
         status: Callable[[], str],
     ) -> None:
@@ -218,7 +218,7 @@ class Notified(Protocol):
 def managed(
     service: Notified,
     whole: IService,
-    reactor: Reactor,
+    reactor: IReactor,
     environment: MutableMapping[str, str] = os.environ,
 ) -> IService:
     """

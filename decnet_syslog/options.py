@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from getopt import GetoptError, gnu_getopt
 from pathlib import Path
+from typing import cast
 
 from twisted.python import usage
 from twisted.python.reflect import accumulateClassList
@@ -183,12 +184,11 @@ class Described(usage.Options):
     def getUsage(self, width: int | None = None) -> str:
         """The purpose, examples, and the options."""
         if hasattr(self, "subOptions"):
-            usage_: str = self.subOptions.getUsage(width)
-            return usage_
+            return str(self.subOptions.getUsage(width))
         rows: list[OptionRow] = []
         accumulateClassList(type(self), "optParameters", rows)
         sizes = {
-            name: asSize(default)
+            str(name): asSize(cast(int, default))
             for name, _, default, _, *coerce in rows
             if coerce == [octets]
         }
@@ -202,8 +202,7 @@ class Described(usage.Options):
 
     def listOptions(self, width: int | None) -> str:
         """The list of options, and of subcommands."""
-        listed: str = super().getUsage(width)
-        return listed
+        return str(super().getUsage(width))
 
     def opt_version(self) -> None:
         """Display the version and exit."""

@@ -27,7 +27,7 @@ from twisted.application.service import IService, ServiceMaker
 from twisted.logger import Logger
 from twisted.python import usage
 
-from .boundaries import Reactor
+from .reactors import IReactor
 
 __all__ = ["ServiceSignals", "SignalSafeServiceMaker", "holdSignals", "importing"]
 
@@ -103,7 +103,7 @@ class ServiceSignals:
 
     _log = Logger()
 
-    def __init__(self, reactor: Reactor, again: Callable[[], None]) -> None:
+    def __init__(self, reactor: IReactor, again: Callable[[], None]) -> None:
         """
         @param again: called in the reactor's thread for SIGHUP and SIGUSR1.
         """

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
@@ -133,12 +133,12 @@ class NotifierTests(ManagerTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.clock = ReactorClock()
+        self.clock: Any = ReactorClock()
         self.asked: list[Deferred[None]] = []
         self.says = "serving"
         self.notifier = Notifier(
             ServiceManager(os.fsencode(self.path), 30.0),
-            self.clock,
+            cast(Any, self.clock),
             self.parts,
             lambda: self.says,
         )
@@ -264,7 +264,7 @@ class ProgressTests(MasterTestCase):
         self.feed = self.makeWriter(output, self.outputThread)
         self.feed.start()
         self.run_()
-        clock = ReactorClock()
+        clock: Any = ReactorClock()
         self.notifier = Notifier(
             ServiceManager(os.fsencode(self.path), 30.0),
             clock,

@@ -124,7 +124,7 @@ class StartTests(SynchronousTestCase):
         stops: list[int] = []
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda number, frame: stops.append(number))
-        reactor = FakeReactor()
+        reactor: Any = FakeReactor()
         signals = ServiceSignals(reactor, lambda: None)
         reactor.running = True
         signals.catch()
@@ -141,7 +141,7 @@ class StartTests(SynchronousTestCase):
         """
         again: list[str] = []
         stops: list[int] = []
-        reactor = FakeReactor()
+        reactor: Any = FakeReactor()
         signals = ServiceSignals(reactor, lambda: again.append("again"))
         signal.pthread_sigmask(signal.SIG_BLOCK, ROTATION)
         for number in ROTATION:
@@ -171,7 +171,7 @@ class StartTests(SynchronousTestCase):
         signal.signal(signal.SIGINT, signal.default_int_handler)
         holdSignals()
         self.assertIs(signal.getsignal(signal.SIGINT), signal.SIG_DFL)
-        reactor = FakeReactor()
+        reactor: Any = FakeReactor()
         ServiceSignals(reactor, lambda: None).catchWhenRunning()
         # Twisted replaces only Python's own handler.
         reactor.start(
@@ -186,7 +186,7 @@ class StartTests(SynchronousTestCase):
     def test_earlyReopen(self) -> None:
         """An early signal to reopen files is not lost."""
         again: list[str] = []
-        reactor = FakeReactor()
+        reactor: Any = FakeReactor()
         signals = ServiceSignals(reactor, lambda: again.append("again"))
         signal.pthread_sigmask(signal.SIG_BLOCK, ROTATION)
         signals.catchWhenRunning()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import TYPE_CHECKING
 
 from twisted.python import usage
 
-from ..boundaries import Foreign
+from ..configuration import Configured
 from ..doctor import DoctorReport, examineForwarder, examineListener
 from ..master.tap import Options as ListenerOptions
 from ..options import Described
@@ -18,7 +19,14 @@ __all__ = ["Options", "run"]
 ROTATIONS = "/etc/logrotate.d"
 
 
-class _Examined:
+# Only mypy sees the base: it is the one of the service's options.
+if TYPE_CHECKING:
+    _Base = Configured
+else:
+    _Base = object
+
+
+class _Examined(_Base):
     """
     The options of a service, and those of the doctor.
 
@@ -37,10 +45,9 @@ class _Examined:
     def postOptions(self) -> None:
         """Turn a usage error of the service into a finding."""
         try:
-            super().postOptions()  # type: ignore[misc]
+            super().postOptions()  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
-            located: Foreign = self
-            self.trouble = located.located(str(error))
+            self.trouble = self.located(str(error))
 
 
 class _Forwarder(_Examined, ForwarderOptions):
@@ -105,7 +112,8 @@ Examples:
 def run(options: Options) -> int:
     """Run the command. The exit status."""
     report = DoctorReport()
-    end: Foreign = options.subOptions
+    end = options.subOptions
+    assert isinstance(end, (_Forwarder, _Listener))
     if end.trouble is not None:
         report.fail(
             "options", end.trouble, "the service would not start: correct this first"

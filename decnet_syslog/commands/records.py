@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import cast
 
-from ..boundaries import Facts, JSONObject
 from ..outputs import oneLine
 from ..untrusted import escapeUntrusted
 from ..wire import MISMATCH
@@ -29,7 +29,7 @@ class Filter:
             start + worker.encode("ascii") + b'"' for worker in sorted(self._workers)
         ] or [start]
 
-    def record(self, line: bytes) -> JSONObject | None:
+    def record(self, line: bytes) -> dict[str, object] | None:
         """The record in a line; C{None}: there is none, or it is not wanted."""
         if not any(needle in line for needle in self.needles):
             return None
@@ -51,14 +51,14 @@ class Filter:
         return self.record(line) is not None
 
 
-def message(record: Facts) -> bytes:
+def message(record: Mapping[str, object]) -> bytes:
     """The original octets of a record's line."""
     if "raw_base64" in record:
-        return b64decode(record["raw_base64"])
+        return b64decode(cast(str, record["raw_base64"]))
     return str(record.get("raw_line", "")).encode("utf-8", "backslashreplace")
 
 
-def asText(record: Facts) -> str:
+def asText(record: Mapping[str, object]) -> str:
     """
     A record for people: one line, without control characters for the terminal.
 
@@ -102,7 +102,7 @@ def asText(record: Facts) -> str:
 
 def printedAs(
     format: str, terminal: bool, encoding: str
-) -> Callable[[bytes, Facts], bytes]:
+) -> Callable[[bytes, Mapping[str, object]], bytes]:
     """
     The function that turns a line and its record into the octets to print.
 
@@ -110,13 +110,13 @@ def printedAs(
     @param terminal: whether a person reads the octets: then no control characters are printed.
     """
 
-    def asJSON(line: bytes, record: Facts) -> bytes:
+    def asJSON(line: bytes, record: Mapping[str, object]) -> bytes:
         if line.isascii() and line.decode("ascii").isprintable():
             return line
         # The listener writes lines otherwise; and JSON does not escape DEL.
         return json.dumps(record).encode("ascii").replace(b"\x7f", b"\\u007f")
 
-    def asRaw(line: bytes, record: Facts) -> bytes:
+    def asRaw(line: bytes, record: Mapping[str, object]) -> bytes:
         octets = oneLine(message(record))
         if not terminal:
             return octets
@@ -125,7 +125,7 @@ def printedAs(
         )
         return text.encode(encoding, "backslashreplace")
 
-    def asShown(line: bytes, record: Facts) -> bytes:
+    def asShown(line: bytes, record: Mapping[str, object]) -> bytes:
         return asText(record).encode(encoding, "backslashreplace")
 
     return {"json": asJSON, "raw": asRaw, "text": asShown}[format]

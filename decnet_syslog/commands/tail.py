@@ -6,11 +6,10 @@ import glob
 import os
 import select
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from twisted.python import usage
 
-from ..boundaries import Facts
 from ..errors import UserError
 from ..options import Described, count, octets
 from ..trust import NameRefused, checkName
@@ -134,7 +133,7 @@ class RecordFollower:
         self,
         path: str,
         workers: Sequence[str],
-        show: Callable[[bytes, Facts], None],
+        show: Callable[[bytes, Mapping[str, object]], None],
     ) -> None:
         """
         @param path: C{{worker}} in it stands for each of the workers; for every one, if none is
@@ -261,7 +260,7 @@ def run(options: Options) -> int:
     reader = select.poll()
     reader.register(out.fileno(), 0)
 
-    def show(line: bytes, record: Facts) -> None:
+    def show(line: bytes, record: Mapping[str, object]) -> None:
         out.write(asOctets(line, record) + b"\n")
 
     tail = RecordFollower(options["file"], options.workers, show)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from twisted.python import usage
 
@@ -254,9 +255,9 @@ def compare(files: list[str], found: Iterable[JSONObject]) -> Sum:
     return total
 
 
-def _octets(record: JSONObject) -> bytes:
+def _octets(record: Mapping[str, object]) -> bytes:
     if "raw_base64" in record:
-        return b64decode(record["raw_base64"])
+        return b64decode(cast(str, record["raw_base64"]))
     return str(record["raw_line"]).encode("utf-8")
 
 

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from twisted.python import usage
@@ -21,7 +21,7 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-from ..boundaries import JSONObject, OptionValue
+from ..boundaries import OptionValue
 from ..untrusted import escapeUntrusted
 
 __all__ = ["CONFIGURATION_OCTETS_MAX", "Entry", "readEntries"]
@@ -151,7 +151,9 @@ def _entries(text: str) -> Iterator[Entry]:
             yield from _flat(section, found, line)
 
 
-def _flat(section: tuple[str, ...], table: JSONObject, line: int) -> Iterator[Entry]:
+def _flat(
+    section: tuple[str, ...], table: Mapping[str, object], line: int
+) -> Iterator[Entry]:
     """Dotted keys and inline tables are sections, too."""
     for name, value in table.items():
         yield Entry((*section, name), value, line)

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from OpenSSL import SSL
 
-from ..boundaries import Foreign
 from ..trust import (
     DELIVERY_PROTOCOLS,
     ForwarderContext,
@@ -62,8 +61,8 @@ class Unanswered(Exception):
 
 
 # An address, as of C{socket.getaddrinfo}.
-Resolved: TypeAlias = Foreign
-Resolve: TypeAlias = Callable[..., list[Resolved]]
+Resolved: TypeAlias = tuple[int, int, int, str, tuple[object, ...]]
+Resolve: TypeAlias = Callable[..., Sequence[Resolved]]
 
 
 def _resolve(
@@ -79,7 +78,7 @@ def _resolve(
         )
         return []
     report.ok(
-        "name", f"{host} resolves to {', '.join(sorted({f[4][0] for f in found}))}"
+        "name", f"{host} resolves to {', '.join(sorted({str(f[4][0]) for f in found}))}"
     )
     return list(found)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from ..boundaries import JSONObject
 from ..untrusted import escapeUntrusted
 
 __all__ = ["FAIL", "NOTE", "OK", "DoctorReport", "Finding"]
@@ -87,7 +86,7 @@ class DoctorReport:
         )
         return "\n".join(lines)
 
-    def asJSON(self) -> JSONObject:
+    def asJSON(self) -> dict[str, object]:
         """For programs."""
         return {
             "ok": self.well,

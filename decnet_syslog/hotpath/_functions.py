@@ -6,8 +6,12 @@ import importlib
 import os
 import threading
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from ..boundaries import Foreign
+
+if TYPE_CHECKING:
+    from cffi import FFI
 
 __all__ = ["SCRATCH_OCTETS", "Hotpath", "Renderer", "compiled", "description", "load"]
 
@@ -31,7 +35,7 @@ _FRAMES_MORE = 32
 class _Scratch(threading.local):
     """The buffers of a thread: several threads can be in a call at the same time."""
 
-    def __init__(self, ffi: Foreign) -> None:
+    def __init__(self, ffi: FFI) -> None:
         self.done = ffi.new("decnet_progress *")
         self.octets = ffi.new("unsigned char[]", SCRATCH_OCTETS)
 
@@ -124,7 +128,7 @@ class Renderer:
     def __init__(
         self,
         lib: Foreign,
-        ffi: Foreign,
+        ffi: FFI,
         scratch: _Scratch,
         members: Foreign,
         views: list[Foreign],

@@ -19,8 +19,8 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-from ..boundaries import Reactor
 from ..limits import Limits
+from ..reactors import IReactor
 from ..receiving import (
     ConnectionLimit,
     ListenerFactory,
@@ -44,7 +44,7 @@ class AcceptedConnections:
     """
 
     def __init__(
-        self, reactor: Reactor, limits: Limits, proxies: Sequence[Network]
+        self, reactor: IReactor, limits: Limits, proxies: Sequence[Network]
     ) -> None:
         """
         @param proxies: the networks of balancers; none: connections come from the workers.

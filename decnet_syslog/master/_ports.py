@@ -9,13 +9,15 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from typing import cast
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
+from twisted.internet.protocol import ServerFactory
 
-from ..boundaries import Reactor
 from ..notify import adoptedSockets
 from ..openfiles import LISTENER_DESCRIPTORS, raiseOpenFiles
+from ..reactors import IReactor
 
 __all__ = ["ListenerPorts", "boundSocket", "connectionsAllowed"]
 
@@ -58,7 +60,7 @@ def boundSocket(host: str, port: int, shared: bool) -> socket.socket:
 class ListenerPorts:
     """Our own port, or those that the service manager has bound."""
 
-    def __init__(self, reactor: Reactor, host: str, port: int, shared: bool) -> None:
+    def __init__(self, reactor: IReactor, host: str, port: int, shared: bool) -> None:
         """
         @param shared: whether other listeners of this user may have the same port.
         """
@@ -154,7 +156,9 @@ class ListenerPorts:
             )
         os.set_blocking(descriptor, False)
         port: IListeningPort = self._reactor.adoptStreamPort(
-            descriptor, family, factory
+            descriptor,
+            family,
+            cast(ServerFactory, factory),
         )
         # The reactor has its own descriptor now.
         os.close(descriptor)

@@ -26,12 +26,12 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..boundaries import Reactor
 from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..journal import GroupCommit, IJournal, ISharedJournal, JournalBlocked
 from ..limits import Limits
 from ..outputs import IOutput, ListenerLock, OutputWriter, Steps, Threads
+from ..reactors import IReactor
 from ..receiving import (
     ListenerFactory,
     Pause,
@@ -67,7 +67,7 @@ class ListenerService(Service):
 
     def __init__(
         self,
-        reactor: Reactor,
+        reactor: IReactor,
         context: IOpenSSLServerConnectionCreator,
         settings: ListenerSettings,
         openJournal: Callable[[], IJournal],

@@ -16,7 +16,6 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
 
 from .. import __version__, hotpath
-from ..boundaries import Reactor
 from ..journal import Batch
 from ..monitoring import (
     DAY_S,
@@ -37,6 +36,7 @@ from ..monitoring import (
     problemRecord,
     utcText,
 )
+from ..reactors import IReactor
 from ..trust import Bundle
 from ._service import ListenerService
 from ._workerfacts import workerFacts
@@ -246,7 +246,7 @@ class ListenerStatus:
 
 
 def watchListener(
-    reactor: Reactor,
+    reactor: IReactor,
     listener: ListenerService,
     options: StatusOptions,
     enrolled: Callable[[], Mapping[str, Enrolled]],

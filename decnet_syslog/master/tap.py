@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from twisted.application.service import IService
@@ -18,6 +19,7 @@ from ..monitoring import EnrolledList
 from ..notify import managed
 from ..options import directory
 from ..outputs import ListenerLock, makeOutputs
+from ..reactors import IReactor
 from ..trust import (
     CRL_FILE,
     TICKETS_SENT,
@@ -61,8 +63,9 @@ def makeService(options: Options) -> IService:
 
     @raise SystemExit: a file is missing or wrong; the text gives the remedy.
     """
-    from twisted.internet import reactor
+    from twisted.internet import reactor as reactorModule
 
+    reactor = cast(IReactor, reactorModule)
     useMonotonicClock(reactor)
     provider, limits = providerOf(options["journal"]), options.limits
     shared = provider is not None

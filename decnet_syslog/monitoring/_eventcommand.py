@@ -23,8 +23,8 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..boundaries import Reactor
 from ..errors import UserError
+from ..reactors import IReactor
 from ._events import Event
 
 __all__ = ["EventCommand", "NoProgram", "commandLine"]
@@ -122,7 +122,7 @@ class EventCommand:
 
     _log = Logger()
 
-    def __init__(self, reactor: Reactor, words: list[str]) -> None:
+    def __init__(self, reactor: IReactor, words: list[str]) -> None:
         self.clock = reactor
         self.leftOut: Counter[str] = Counter()
         self._words = words

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic
 
 from twisted.application.service import Service
 from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
 from twisted.internet.interfaces import (
@@ -21,9 +22,10 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from ..addresses import portNumber
-from ..boundaries import Called, Foreign, OptionRow, OptionValue, Reactor
+from ..boundaries import Called, OptionRow, OptionValue
 from ..errors import UserError, withRemedy
 from ..options import MachineError
+from ..reactors import IReactor
 from ..trust import RefuseChain
 from ._alarm import REFRESH_S
 from ._eventcommand import EventCommand, NoProgram, commandLine
@@ -140,7 +142,7 @@ class WatchService(Service, Generic[AnyFacts]):
 
     def __init__(
         self,
-        reactor: Reactor,
+        reactor: IReactor,
         name: str,
         options: StatusOptions,
         look: Callable[[], None],
@@ -226,7 +228,7 @@ class WatchService(Service, Generic[AnyFacts]):
             Ready(self._reactor, self._obstacles, self._parts),
         )
         kind = TCP6ServerEndpoint if ":" in host else TCP4ServerEndpoint
-        listening: list[Foreign] = []
+        listening: list[IListeningPort | Failure] = []
         kind(self._reactor, port, interface=host).listen(self._site).addBoth(  # type: ignore[no-untyped-call]
             listening.append
         )
@@ -238,6 +240,7 @@ class WatchService(Service, Generic[AnyFacts]):
             )
         self.port = result
         address = result.getHost()
+        assert isinstance(address, (IPv4Address, IPv6Address))
         self._log.info(
             "status on {scheme}://{host}:{port}/status.json",
             scheme="http" if plain else "https",

@@ -15,13 +15,12 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Generic, Protocol, TypeVar
 
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.http import FORBIDDEN, NOT_IMPLEMENTED, Request
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 
-from ..boundaries import Reactor
 from ..errors import UserError
 from ._port import OperatorPort, StatusPort, isLoopback
 from ._ready import Ready, ReadyResource
@@ -190,7 +189,7 @@ class _Site(Site):
 
 
 def makeSite(
-    reactor: Reactor,
+    reactor: IReactorTime,
     facts: Callable[[], F],
     metrics: Callable[[], bytes],
     metricsType: bytes,

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from ..boundaries import Facts
 from ..untrusted import escapeUntrusted
 from ._bus import NatsMessage
 
@@ -72,7 +71,7 @@ def nanoseconds(text: str) -> int:
     return int(moment.timestamp()) * 10**9 + int(fraction.ljust(9, "0") or 0)
 
 
-def errorOf(answer: Facts) -> tuple[int, str] | None:
+def errorOf(answer: Mapping[str, object]) -> tuple[int, str] | None:
     """Return the code and the text of the error in an answer of JetStream, if there is one."""
     error = answer.get("error")
     if not isinstance(error, dict):

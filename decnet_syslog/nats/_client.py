@@ -12,11 +12,12 @@ What must be true:
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import nats.errors
 from nats.aio.client import Client, RawCredentials
 
-from ..boundaries import Facts, JSONObject
+from ..boundaries import JSONObject
 from ._access import Access
 
 __all__ = ["RestrictedClient", "versionOf"]
@@ -29,7 +30,7 @@ __all__ = ["RestrictedClient", "versionOf"]
 VERSION_MIN = (2, 10, 23)
 
 
-def versionOf(info: Facts) -> tuple[int, ...]:
+def versionOf(info: Mapping[str, object]) -> tuple[int, ...]:
     """The numbers of a server's version; empty if the version has none."""
     return tuple(map(int, re.findall(r"\d+", str(info.get("version", ""))[:20])[:3]))
 

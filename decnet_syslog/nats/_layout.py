@@ -8,10 +8,11 @@ new messages (C{discard: new}), and never removes old ones, whatever their age, 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
-from ..boundaries import Facts, JSONObject
+from ..boundaries import Facts
 
 __all__ = ["REPLICAS", "Layout"]
 
@@ -40,7 +41,7 @@ class Layout:
     replicas: int | None
     octetsMax: int
 
-    def settings(self, replicas: int) -> JSONObject:
+    def settings(self, replicas: int) -> dict[str, object]:
         """The settings of a new stream, with a new identity."""
         return {
             "name": self.name,
@@ -61,7 +62,7 @@ class Layout:
         }
 
     @staticmethod
-    def identityOf(config: Facts) -> str | None:
+    def identityOf(config: Mapping[str, object]) -> str | None:
         """The identity of a stream with these settings; C{None}: another program created it."""
         match = _OURS.match(str(config.get("description", "")))
         return None if match is None else match[1]

@@ -9,10 +9,11 @@ What must be true: a stream that could lose stored messages is not used
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from twisted.logger import Logger
 
-from ..boundaries import Facts, JSONObject
+from ..boundaries import JSONObject
 from ..errors import UserError
 from ..journal import JournalBlocked
 from ._answers import NAME_TAKEN, NOT_YET, errorOf
@@ -117,7 +118,7 @@ class StreamSettings:
             " docs/jetstream.rst"
         )
 
-    def _check(self, config: Facts) -> None:
+    def _check(self, config: Mapping[str, object]) -> None:
         """
         Refuse a stream that could lose lines, or that belongs to another program.
 

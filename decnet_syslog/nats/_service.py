@@ -17,11 +17,11 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..boundaries import Reactor
 from ..durable import StorageFailed
 from ..errors import UserError
 from ..journal import GroupCommit, JournalBlocked
 from ..outputs import IOutput, ListenerLock, Steps, Threads
+from ..reactors import IReactor
 from ..signals import ServiceSignals
 from ..untrusted import escapeUntrusted
 from ._keeping import CursorKeeper
@@ -65,7 +65,7 @@ class OutputsService(Service):
 
     def __init__(
         self,
-        reactor: Reactor,
+        reactor: IReactor,
         openJournal: Callable[[], tuple[OutputsJournal, Outbox]],
         journalName: str,
         outputs: Sequence[IOutput],

@@ -10,7 +10,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .. import __version__, hotpath
-from ..boundaries import Reactor
 from ..journal import JournalBlocked
 from ..monitoring import (
     FoundFacts,
@@ -22,6 +21,7 @@ from ..monitoring import (
     outputsMetrics,
     utcText,
 )
+from ..reactors import IReactor
 from ._service import OutputsService
 
 __all__ = ["OutputsStatus", "watchOutputs"]
@@ -124,7 +124,7 @@ class OutputsStatus:
 
 
 def watchOutputs(
-    reactor: Reactor, outputs: OutputsService, options: StatusOptions
+    reactor: IReactor, outputs: OutputsService, options: StatusOptions
 ) -> WatchService[OutputsFacts]:
     """Make the service that watches the outputs. Start it after the outputs."""
     status = OutputsStatus(outputs, reactor.seconds)

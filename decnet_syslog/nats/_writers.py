@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.python.failure import Failure
 
-from ..boundaries import Reactor
 from ..errors import UserError
 from ..journal import Cursor
 from ..outputs import IOutput, OutputWriter, Steps, Threads, WrongKind
+from ..reactors import IReactor
 from ._keeping import CursorKeeper
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Writers:
         journal: OutputsJournal,
         keeper: CursorKeeper,
         threads: Threads,
-        reactor: Reactor,
+        reactor: IReactor,
         fail: Callable[[Failure], None],
     ) -> None:
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import cast
 
 from twisted.application.service import IService, MultiService
 from twisted.python import usage
@@ -16,6 +17,7 @@ from ..monitoring import STATUS_PARAMETERS, statusOptions
 from ..notify import managed
 from ..options import MissingOption, checkDatabase, octets
 from ..outputs import OUTPUT_FLAGS, ListenerLock, OutputOptions, makeOutputs
+from ..reactors import IReactor
 from ._options import (
     NATS_FLAGS,
     NATS_PARAMETERS,
@@ -111,8 +113,9 @@ To rotate the output files, rename them and send SIGHUP at any time, or use logr
 
 def makeService(options: Options) -> IService:
     """Make the service that writes the outputs."""
-    from twisted.internet import reactor
+    from twisted.internet import reactor as reactorModule
 
+    reactor = cast(IReactor, reactorModule)
     useMonotonicClock(reactor)
     state = Path(options["state"])
     lock = ListenerLock(state.with_name(state.name + ".lock"))

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from ..boundaries import Reactor
+from ..reactors import IReactor
 from ..threads import InThread
 
 __all__ = ["Threads"]
@@ -20,7 +20,7 @@ T = TypeVar("T")
 class Threads:
     """Threads that each run one call after the other."""
 
-    def __init__(self, reactor: Reactor) -> None:
+    def __init__(self, reactor: IReactor) -> None:
         self._reactor = reactor
         self._pools: list[ThreadPool] = []
 

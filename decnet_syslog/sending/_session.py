@@ -23,7 +23,7 @@ from typing import Protocol
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from ..boundaries import Reactor
+from ..reactors import IReactor
 from ..wire import ACK, BYE, MARK, ControlLine
 from ._connection import IClock, ISender, ListenerProtocolError
 
@@ -88,7 +88,7 @@ class Session:
 
     def __init__(
         self,
-        reactor: Reactor,
+        reactor: IReactor,
         thread: IFilesThread,
         wire: IWire,
         inReactor: Callable[..., object] | None = None,

@@ -93,8 +93,7 @@ def identifierOf(authority: x509.Certificate) -> bytes:
             x509.SubjectKeyIdentifier
         ).value.digest
     except x509.ExtensionNotFound:
-        key: Foreign = authority.public_key()
-        return x509.SubjectKeyIdentifier.from_public_key(key).digest
+        return x509.SubjectKeyIdentifier.from_public_key(authority.public_key()).digest
 
 
 def isSigned(certificate: x509.Certificate, by: x509.Certificate) -> bool:

@@ -49,7 +49,7 @@ class _Form(NamedTuple):
 
     kind: type[ControlLine]
     verb: str
-    readers: list[Callable[[bytes], Any]]
+    readers: list[Callable[[bytes], object]]
     writers: list[tuple[str, Callable[[Any], str]]]
 
 

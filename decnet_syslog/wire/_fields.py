@@ -59,7 +59,7 @@ class Codec(NamedTuple):
     @ivar write: a value to ASCII text.
     """
 
-    read: Callable[[bytes], Any]
+    read: Callable[[bytes], object]
     write: Callable[[Any], str]
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from twisted.logger import Logger
 
-from ..boundaries import Reactor
 from ..files import FollowedFiles
+from ..reactors import IReactor
 from ..sending import AckedSender, Counts, ISender, PlainSender, Session
 from ._filesthread import FilesThread
 from ._protocol import ForwarderProtocol
@@ -22,7 +22,7 @@ class Delivery:
 
     def __init__(
         self,
-        reactor: Reactor,
+        reactor: IReactor,
         thread: FilesThread,
         files: FollowedFiles,
         counts: Counts,

@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from ..boundaries import Reactor
 from ..files import FollowedFiles
+from ..reactors import IReactor
 from ._filesthread import FilesThread
 from ._inotify import DirectoryWatch
 
@@ -34,7 +34,7 @@ class FileLooks:
 
     def __init__(
         self,
-        reactor: Reactor,
+        reactor: IReactor,
         thread: FilesThread,
         files: FollowedFiles,
         directories: Iterable[str],

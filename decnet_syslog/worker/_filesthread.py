@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..boundaries import Reactor
+from ..reactors import IReactor
 
 __all__ = ["FilesThread"]
 
@@ -83,7 +83,7 @@ class FilesThread:
 
     _log = Logger()
 
-    def __init__(self, reactor: Reactor) -> None:
+    def __init__(self, reactor: IReactor) -> None:
         self._reactor = reactor
         self._queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         # The reactor's timers of delayed calls; only the reactor's thread uses them.

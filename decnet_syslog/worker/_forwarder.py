@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IConnector, IReactorTime
 from twisted.internet.protocol import ReconnectingClientFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -52,7 +52,7 @@ class ForwarderFactory(ReconnectingClientFactory):
     # Set both: ReconnectingClientFactory copies one to the other in its class body.
     initialDelay = DELAY_MIN_S
     delay = DELAY_MIN_S
-    maxDelay: Foreign = DELAY_MAX_S
+    maxDelay = int(DELAY_MAX_S)
     clock: Foreign
     _log = Logger()
 
@@ -177,7 +177,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         """Call once, when the connection is gone."""
         self._whenLost.append(call)
 
-    def clientConnectionFailed(self, connector: Foreign, reason: Failure) -> None:
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         """The connection could not be made: no answer, or no route."""
         self.ends[failureOf(reason)] += 1
         self.why = textOf(reason)
@@ -189,7 +189,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         )
         super().clientConnectionFailed(connector, reason)  # type: ignore[no-untyped-call]
 
-    def retry(self, connector: Foreign = None) -> None:
+    def retry(self, connector: IConnector | None = None) -> None:
         """
         Connect again, when and where L{MasterSelector} decides.
 
@@ -212,6 +212,7 @@ class ForwarderFactory(ReconnectingClientFactory):
 
         def again() -> None:
             self._callID = None
+            assert connector is not None
             connector.connect()
 
         self._callID = self.clock.callLater(self.delay, again)

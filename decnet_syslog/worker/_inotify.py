@@ -29,7 +29,7 @@ try:
 except ImportError:  # not Linux
     INotify = None  # type: ignore[assignment,misc]
 
-from ..boundaries import Reactor
+from ..reactors import IReactor
 
 __all__ = ["DirectoryWatch"]
 
@@ -40,7 +40,7 @@ class DirectoryWatch:
     """
 
     def __init__(
-        self, reactor: Reactor, directories: Iterable[str], changed: Callable[[], None]
+        self, reactor: IReactor, directories: Iterable[str], changed: Callable[[], None]
     ) -> None:
         self._reactor = reactor
         self._directories = [FilePath(directory) for directory in sorted(directories)]

@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..boundaries import Reactor
+from ..reactors import IReactor
 from ..sending import Session
 from ..transports import ITLSConnection
 from ..trust import DELIVERY_PROTOCOLS, LAG_PROTOCOL, STATE_PROTOCOLS, toldByCode
@@ -50,7 +50,7 @@ CLOSE_S = 3.0
 WATCH_S = 5.0
 
 
-def kernelUnsent(reactor: Reactor, transport: ITLSConnection) -> int:
+def kernelUnsent(reactor: IReactor, transport: ITLSConnection) -> int:
     """
     Octets that the peer's TCP has not acknowledged, including those still in user space.
 

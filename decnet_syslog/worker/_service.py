@@ -22,8 +22,9 @@ from twisted.internet.interfaces import (
 )
 from twisted.logger import Logger
 
-from ..boundaries import Called, Reactor
+from ..boundaries import Called
 from ..files import FollowedFiles
+from ..reactors import IReactor
 from ..sending import Counts, Session
 from ..signals import ServiceSignals
 from ..wire import BYE
@@ -71,7 +72,7 @@ class ForwarderService(Service):
 
     def __init__(
         self,
-        reactor: Reactor,
+        reactor: IReactor,
         context: Callable[[], IOpenSSLClientConnectionCreator],
         refusal: Callable[[], str | None],
         masters: MasterSelector,

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from twisted.logger import Logger
 
 from .. import __version__, hotpath
-from ..boundaries import Reactor
 from ..monitoring import (
     EASE_S,
     EXPIRING_S,
@@ -24,6 +23,7 @@ from ..monitoring import (
     forwarderMetrics,
     utcText,
 )
+from ..reactors import IReactor
 from ..sending import NOT_LIMITED
 from ..trust import KINDS, Bundle
 from ..untrusted import escapeUntrusted
@@ -230,7 +230,7 @@ class ForwarderStatus:
 
 
 def watchForwarder(
-    reactor: Reactor,
+    reactor: IReactor,
     forwarder: ForwarderService,
     options: StatusOptions,
     bundle: Callable[[], Bundle],

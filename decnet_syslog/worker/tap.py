@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import cast
 
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from twisted.application.service import IService
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 
-from ..boundaries import Reactor
 from ..clock import useMonotonicClock
 from ..configuration import Reread
 from ..errors import UserError
 from ..notify import managed
 from ..options import directory
+from ..reactors import IReactor
 from ..trust import (
     Bundle,
     NameRefused,
@@ -50,7 +51,7 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor as reactorModule
 
-    reactor: Reactor = reactorModule
+    reactor = cast(IReactor, reactorModule)
     useMonotonicClock(reactor)
     offer = options["delivery"] != "plain"
     try:

@@ -295,7 +295,7 @@ class ProcessTests(PairTestCase):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        clock = Clock()
+        clock: Any = Clock()
         context: Any = None
         settings = ListenerSettings("127.0.0.1", port, "j")
         service = ListenerService(clock, context, settings, openJournal, [])

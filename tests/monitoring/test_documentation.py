@@ -10,6 +10,7 @@ import re
 import subprocess
 from itertools import product
 from pathlib import Path
+from typing import Any, cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -62,9 +63,11 @@ class ReferenceTests(SynchronousTestCase):
         The reference lists every status option; Sphinx checks the options' own
         reference.
         """
-        options = {f"--{name}" for name, *_ in STATUS_PARAMETERS}
+        options = {f"--{row[0]}" for row in STATUS_PARAMETERS}
         options.add("--hide-lines")
-        self.assertIn("hide-lines", [name for name, *_ in ListenerOptions.optFlags])
+        self.assertIn(
+            "hide-lines", [row[0] for row in cast(Any, ListenerOptions).optFlags]
+        )
         page = text()
         start, end = page.index("\nOption, at both ends\n"), page.index("\nPath\n")
         found = set(re.findall(r"^``(--[a-z-]+)`` ", page[start:end], re.MULTILINE))

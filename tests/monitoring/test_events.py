@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ProcessDone, ProcessTerminated
@@ -129,7 +129,7 @@ class CommandTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = Processes()
-        self.command = EventCommand(self.reactor, ["/bin/tell"])
+        self.command = EventCommand(cast(Any, self.reactor), ["/bin/tell"])
 
     def end(self, index: int = -1) -> None:
         """Let a run end successfully."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.protocol import Factory, Protocol
@@ -550,7 +550,9 @@ class OptionTests(MasterTestCase):
         ):
             self.assertEqual(default, defaults[field], name)
             # Related limits are far enough away.
-            other = 7_654_321 if default == 1024**2 else int(default) + 65_536
+            other = (
+                7_654_321 if default == 1024**2 else int(cast(float, default)) + 65_536
+            )
             options = self.parse("--max-files-per-worker=999999", f"--{name}={other}")
             self.assertEqual(getattr(options.limits, field), other)
 

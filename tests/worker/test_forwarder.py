@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from threading import current_thread
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 from zlib import crc32
 
@@ -637,7 +637,7 @@ class SessionTests(SynchronousTestCase):
         self.toReactor: list[tuple[Callable[..., object], tuple[object, ...]]] = []
         self.wire = Wire()
         self.session = Session(
-            self.clock,
+            cast(Any, self.clock),
             self.thread,
             self.wire,
             lambda call, *arguments: self.toReactor.append((call, arguments)),
@@ -807,7 +807,7 @@ class FilesThreadTests(SynchronousTestCase):
         reactor.callFromThread = lambda call, *arguments: self.fromThread.put(
             lambda: call(*arguments)
         )
-        self.thread = FilesThread(self.reactor)
+        self.thread = FilesThread(reactor)
         self.thread.start()
 
     def test_callsRunInOrder(self) -> None:

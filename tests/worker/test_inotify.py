@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from twisted.internet import inotify, reactor
 from twisted.internet.defer import Deferred
 from twisted.python._inotify import INotifyError
 from twisted.trial.unittest import TestCase
 
+from decnet_syslog.reactors import IReactor
 from decnet_syslog.worker import _inotify as watch
 from decnet_syslog.worker._inotify import DirectoryWatch
 
@@ -28,7 +30,8 @@ class DirectoryWatchTests(TestCase):
             if not self.woken.called:
                 self.woken.callback(None)
 
-        found = DirectoryWatch(reactor, [str(path) for path in directories], changed)
+        paths = [str(path) for path in directories]
+        found = DirectoryWatch(cast(IReactor, reactor), paths, changed)
         self.addCleanup(found.stop)
         return found
 
