@@ -1,7 +1,7 @@
 """
-The faults of C{decnet-syslog prove}, with several seeds, one after the other.
+The faults of C{decnet-syslog prove}, with several seeds, one after the other or at once.
 
-    python -m tests.campaigns.prove 500 1 2 3
+    python -m tests.campaigns.prove 500 1 2 3 --at-once 3
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from benchmarks.report import saveLines, table
@@ -92,8 +94,16 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "seeds", nargs="*", type=int, default=[1], help="one run each; default: 1"
     )
+    parser.add_argument(
+        "--at-once",
+        type=int,
+        default=1,
+        help="how many seeds at the same time; default: 1",
+    )
     chosen = parser.parse_args(arguments)
-    trials = {seed: perform(Trial, chosen.kills, seed) for seed in chosen.seeds}
+    with ProcessPoolExecutor(chosen.at_once) as pool:
+        found = pool.map(partial(perform, Trial, chosen.kills), chosen.seeds)
+        trials = dict(zip(chosen.seeds, found, strict=True))
     saveLines("prove", vars(chosen), rows(trials))
     return int(any(found[name] for found in trials.values() for name in ERRORS))
 
