@@ -352,7 +352,7 @@ class ClaimTests(SynchronousTestCase):
         private = {name for names in named.values() for name in names if name[0] == "_"}
         self.assertEqual((private | named[""]) - there - {"_hotpath"}, set())
 
-    def test_floors(self) -> None:
+    def test_floorsAreThoseOfTheHouse(self) -> None:
         """ARCHITECTURE.rst has the floors that test_house enforces."""
         text = (ROOT / "ARCHITECTURE.rst").read_text("utf-8")
         listed = re.search(r"bottom up::\n\n((?: {6}.*\n)+)", text)

@@ -88,7 +88,7 @@ class ReadingTests(SynchronousTestCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         return done.stdout
 
-    def test_jq(self) -> None:
+    def test_jqAnswersQuestions(self) -> None:
         """Each command with jq answers the question above it."""
         requirePeer("jq")
         counted = self.run_("reading", "addresses").split()
@@ -103,7 +103,7 @@ class ReadingTests(SynchronousTestCase):
         self.assertIn('decky-02 says "decky-01"', self.run_("reading", "mismatch"))
         self.assertIn("<13>1 - h a - - - M-^?M-~", self.run_("reading", "octets"))
 
-    def test_duckdb(self) -> None:
+    def test_duckdbAnswersQuestions(self) -> None:
         """Each query answers the question above it, also for a rotated, compressed file."""
         subprocess.run(["gzip", "-k", "master.json"], cwd=self.directory, check=True)
         with duckdb.connect() as db:
@@ -133,7 +133,7 @@ class ReadingTests(SynchronousTestCase):
             count = db.execute("SELECT count(*) FROM record").fetchall()
         self.assertEqual(count, [(records().count(b"\n"),)])
 
-    def test_sqlite(self) -> None:
+    def test_sqliteKeepsRecordsOnce(self) -> None:
         """SQLite keeps records that are loaded twice once, and unchanged."""
         requirePeer("sqlite3")
         shutil.copy(self.directory / "master.json", self.directory / "master.json.1")
@@ -144,7 +144,7 @@ class ReadingTests(SynchronousTestCase):
         db.close()
         self.assertEqual(rows, set(records().decode().splitlines()))
 
-    def test_postgresql(self) -> None:
+    def test_postgresqlHasTheKey(self) -> None:
         """The script for PostgreSQL has the same key, of members that the master wrote."""
         text = (EXAMPLES / "records-postgresql.sql").read_text("utf-8")
         (key,) = re.findall(r"PRIMARY KEY \((.*)\)", text)
@@ -162,7 +162,7 @@ class ReadingTests(SynchronousTestCase):
 class ReplaceTests(MachinesTestCase):
     """docs/howto/replace-ca.rst."""
 
-    def test_walked(self) -> None:
+    def test_everyWorkerEndsWithNewCA(self) -> None:
         """Every worker ends with a certificate from the new CA, and trusts only that."""
         self.names(*NAMES)
         for name in NAMES:
@@ -345,7 +345,7 @@ class KubernetesTests(MachinesTestCase):
         text = (EXAMPLES / "kubernetes.yaml").read_text("utf-8")
         return {one["kind"]: one for one in yaml.safe_load_all(text)}
 
-    def test_listener(self) -> None:
+    def test_listenerAcceptsItsDirectory(self) -> None:
         """The init container makes a directory that the listener accepts, as its configuration."""
         documents = self.documents()
         pod = documents["StatefulSet"]["spec"]["template"]["spec"]
@@ -377,7 +377,7 @@ class KubernetesTests(MachinesTestCase):
         for path in paths:
             self.assertTrue({path, os.path.dirname(path)} & mounts, path)
 
-    def test_forwarder(self) -> None:
+    def test_forwarderOptionsExist(self) -> None:
         """Every option of the forwarder exists, and its paths are mounted."""
         pod = self.documents()["DaemonSet"]["spec"]["template"]["spec"]
         (container,) = pod["containers"]
@@ -395,7 +395,7 @@ class KubernetesTests(MachinesTestCase):
 class PageTests(MachinesTestCase):
     """docs/howto/balancer.rst, docs/howto/full-disk.rst."""
 
-    def test_balancer(self) -> None:
+    def test_balancerIsAccepted(self) -> None:
         """The listener accepts the page's setting for the address that the balancer has."""
         text = (HOWTO / "balancer.rst").read_text("utf-8")
         found = re.search(r"(?m)^ +\[listen\]\n +(proxy-protocol = .*)$", text)
@@ -453,7 +453,7 @@ class ShippingTests(SynchronousTestCase):
 class ElasticsearchTests(PairTestCase):
     """docs/examples/rsyslog-elasticsearch.conf, with the real rsyslog and a server of HTTP."""
 
-    def test_records(self) -> None:
+    def test_recordsArriveUnchanged(self) -> None:
         """
         rsyslog sends every record unchanged, also a long one; a record that it sends twice has the
         same identifier.

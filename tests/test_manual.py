@@ -123,7 +123,7 @@ class PageTests(SynchronousTestCase):
         ):
             self.assertTrue(example in text, example)
 
-    def test_mistakes(self) -> None:
+    def test_wrongArgumentsAreRefused(self) -> None:
         """A missing directory and a wrong date are refused."""
         self.assertEqual(said("manual")[0], 2)
         self.assertEqual(said("manual", "x", "--date=28.11.2026")[0], 2)

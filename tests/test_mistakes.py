@@ -219,7 +219,7 @@ class MistakeTests(SynchronousTestCase):
         more = [f"{n}={v}" for n, v in right.items() if n not in given]
         return [service, *more, *rest]
 
-    def test_table(self) -> None:
+    def test_everyMistakeHasItsRemedy(self) -> None:
         """Every mistake has one line with the remedy; the status says whose fault it is."""
         wrong = []
         for words, text, remedy in MISTAKES:

@@ -107,7 +107,7 @@ class TakeTests(SynchronousTestCase):
         taken = docs.readResults(self.to)["backlog"]["results"]
         self.assertEqual(taken, {"runs": [{"elapsed_s": 1.5}, {"elapsed_s": 1.6}]})
 
-    def test_missing(self) -> None:
+    def test_missingResultIsRefused(self) -> None:
         """A result that was never measured is refused, with the remedy."""
         error = self.assertRaises(UserError, docs.take, "backlog", self.source, self.to)
         self.assertIn("run the benchmark", str(error))
@@ -116,7 +116,7 @@ class TakeTests(SynchronousTestCase):
 class TableTests(SynchronousTestCase):
     """Tables of measurements."""
 
-    def test_spread(self) -> None:
+    def test_spreadOfSeveralValues(self) -> None:
         """Several values are shown as median, least and greatest; a single one alone."""
         self.assertEqual(f"{Spread([3.0, 1.0, 2.0]):.1f}", "2.0 (1.0-3.0)")
         self.assertEqual(f"{Spread([2.0]):.1f}", "2.0")
@@ -137,7 +137,7 @@ class TableTests(SynchronousTestCase):
 class ProfileTests(SynchronousTestCase):
     """Samples are grouped by what ran."""
 
-    def test_parts(self) -> None:
+    def test_eachObjectBelongsToOnePart(self) -> None:
         """Each shared object belongs to one part; an unknown one to the others."""
         for path, part in {
             "[kernel.kallsyms]": "the kernel",
@@ -203,7 +203,7 @@ class SizingTests(SynchronousTestCase):
 class SizesTests(SynchronousTestCase):
     """The sizes of a tree."""
 
-    def test_counts(self) -> None:
+    def test_modulesAreCounted(self) -> None:
         """Modules are counted by package, and the longest module and class are named."""
         sizes = rooms.Sizes.of(
             iter(

@@ -37,7 +37,7 @@ class EscapeTests(SynchronousTestCase):
         self.assertTrue(form == "readable" or shown.isascii())
 
     @given(TEXTS, LIMITS, st.sampled_from(FORMS))
-    def test_bounded(self, text: str, most: int, form: Form) -> None:
+    def test_neverLongerThanItsLimit(self, text: str, most: int, form: Form) -> None:
         """
         The result is never longer than its limit. It is whole if it fits; otherwise it is as long
         as possible, cut between two characters.
@@ -61,7 +61,7 @@ class EscapeTests(SynchronousTestCase):
             shown = [escapeUntrusted(text, None, form) for text in (one, other)]
             self.assertEqual(one == other, shown[0] == shown[1])
 
-    def test_forms(self) -> None:
+    def test_exampleOfEachForm(self) -> None:
         """Each form in an example; readable text keeps every script and its backslashes."""
         hostile = "a\\\x1b[31m\n\u202e\u00fc"
         self.assertEqual(escapeUntrusted(hostile), r"'a\\\x1b[31m\n\u202e\xfc'")

@@ -51,7 +51,7 @@ class CommandTests(SynchronousTestCase):
         self.directory.mkdir(parents=True)
         self.options = f"--agent-dir={self.directory}"
 
-    def test_mistakes(self) -> None:
+    def test_mistakesChangeNothing(self) -> None:
         """Each mistake is one line with the remedy, and changes nothing."""
         (self.directory / "text").write_text("no database")
         (self.directory / "sub").mkdir()
@@ -80,7 +80,7 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual((status or 0, err), (0, ""), out)
         self.assertEqual(readDecnetOffset(path), 42)
 
-    def test_nonsense(self) -> None:
+    def test_nonsenseIsRefused(self) -> None:
         """What is no offset is refused by each action, and nothing is changed."""
         path = self.directory / "forwarder.db"
         for nonsense in (-5, "rubbish", b"\xff", 1.5):
@@ -146,7 +146,7 @@ class TurnsTests(PairTestCase):
         expected = b"".join(numbered(number, 1) for number in lines)
         self.assertEqual(pair.logPath.read_bytes(), expected)
 
-    def test_turns(self) -> None:
+    def test_eachContinuesTheOther(self) -> None:
         """
         With DECNET's database in the bundle's directory and ours elsewhere, each change continues
         where the other forwarder ended: no line is repeated, none is lost.
@@ -200,7 +200,7 @@ class TurnsTests(PairTestCase):
         self.assertEqual(said("import", *options)[0] or 0, 0)
         self.deliver(pair, worker, [2, 3, 5])
 
-    def test_running(self) -> None:
+    def test_runningForwarderIsRefused(self) -> None:
         """While our forwarder runs, nothing is handed over."""
         pair = self.pair()
         worker = pair.enroll("decky-01")

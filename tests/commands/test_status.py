@@ -116,7 +116,7 @@ class ListenerTests(StatusTestCase):
         self.facts = json.loads(ofTwelve())
         self.serve(lambda: self.facts)
 
-    def test_text(self) -> None:
+    def test_textOfListener(self) -> None:
         """
         The text names the machine, counts the workers, shows each in a line, and ends
         with the problems and their remedies.
@@ -146,7 +146,7 @@ class ListenerTests(StatusTestCase):
             self.assertRegex(row[:end], r"[s0-9-]$")
             self.assertEqual(row[end], " ")
 
-    def test_selection(self) -> None:
+    def test_workersAreSelected(self) -> None:
         """Workers are selected by state and name, sorted, reversed, and limited."""
         worst = [*(SILENT, "decky-11", LAGGING, "decky-09"), *NAMES[:6], "decky-12"]
         self.assertEqual(self.shown(), [*worst, "decky-10"])

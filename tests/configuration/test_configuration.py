@@ -315,7 +315,7 @@ class PrecedenceTests(ConfigurationTestCase):
             )
             self.assertRegex(str(error), "No such file|is a directory")
 
-    def test_alternatives(self) -> None:
+    def test_alternativesReplaceEachOther(self) -> None:
         """
         An option of the command line or the environment also replaces those of the file
         that it excludes; both in one file are refused.
@@ -348,7 +348,7 @@ class PrecedenceTests(ConfigurationTestCase):
 class MistakeTests(ConfigurationTestCase):
     """Files that are refused, each with its line and the remedy."""
 
-    def test_mistakes(self) -> None:
+    def test_mistakesNameFileAndLine(self) -> None:
         """Each mistake is reported in one line, with file and line if it has one."""
         for text, words in (
             ("log-file = ", r":1: not TOML"),
@@ -605,7 +605,7 @@ class CommandTests(ConfigurationTestCase):
         self.assertEqual(status, 1)
         self.assertIn("the forwarder would not start: no log file given", err)
 
-    def test_suggestions(self) -> None:
+    def test_nearestNameIsSuggested(self) -> None:
         """A mistyped command, subcommand or option is answered with the nearest one."""
         for words, meant in (
             (["forwader"], "forwarder"),

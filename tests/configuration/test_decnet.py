@@ -69,7 +69,7 @@ class DecnetTests(ConfigurationTestCase):
         self.assertIn(f"# {self.ini} [agent] swarm-syslog-port", out, err)
         self.assertEqual(status, 0, err)
 
-    def test_precedence(self) -> None:
+    def test_everythingElseWins(self) -> None:
         """Everything else wins: command line, environment, our file; each alone is enough."""
         self.ini.write_text(ENROLLED)
         (self.home / "etc").mkdir()
@@ -84,7 +84,7 @@ class DecnetTests(ConfigurationTestCase):
             self.assertEqual(self.options(*words, **variables).masters[0].host, host)
         self.assertEqual(self.options().masters[0].port, 6515)
 
-    def test_variables(self) -> None:
+    def test_variablesOfTheAgentCount(self) -> None:
         """The variables that DECNET's agent uses count, also without a file, and come before it."""
         options = self.options(
             DECNET_MASTER_HOST="192.0.2.1,192.0.2.2",
@@ -111,7 +111,7 @@ class DecnetTests(ConfigurationTestCase):
             self.options("--config=")
         self.assertIn("no master given", str(refused.exception))
 
-    def test_master(self) -> None:
+    def test_listenerTakesTheMasters(self) -> None:
         """The listener takes what DECNET's listener takes, and nothing of a worker's."""
         self.ini.write_text(
             "[decnet]\nmode = master # here\n[agent]\nmaster-host = x\n"

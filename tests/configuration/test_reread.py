@@ -54,7 +54,7 @@ class RereadTests(ConfigurationTestCase):
             used,
         )
 
-    def test_changes(self) -> None:
+    def test_changesTakeEffect(self) -> None:
         """
         An option that can change takes effect; any other is named each time, until the file no
         longer has it.
@@ -78,7 +78,7 @@ class RereadTests(ConfigurationTestCase):
         reread()
         self.assertEqual(self.unchanged, 2)
 
-    def test_mistakes(self) -> None:
+    def test_mistakeChangesNothing(self) -> None:
         """A mistake leaves everything as it is, and is named with file and line."""
         reread, used = self.begin(BEGIN)
         for text, reason in (
@@ -99,7 +99,7 @@ class RereadTests(ConfigurationTestCase):
         reread()
         self.assertEqual(used, [])
 
-    def test_precedence(self) -> None:
+    def test_commandLineStillWins(self) -> None:
         """The command line and the environment still win over the file."""
         reread, used = self.begin(BEGIN, "--poll-interval=3")
         self.file(BEGIN + "poll-interval = 2\n")
@@ -109,7 +109,7 @@ class RereadTests(ConfigurationTestCase):
             reread()
         self.assertIn("master-host", self.logged[-1][1])
 
-    def test_limits(self) -> None:
+    def test_everyLimitCanChange(self) -> None:
         """Each limit of a listener can change, or is one that its start needs."""
         names = set(ListenerOptions().names)
         self.assertLess(CHANGEABLE_LIMITS, names)

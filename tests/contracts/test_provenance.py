@@ -74,7 +74,7 @@ class StoredTests(SynchronousTestCase):
             self.assertIs(field.default, MISSING, field.name)
             self.assertIs(field.default_factory, MISSING, field.name)
 
-    def test_sqlite(self) -> None:
+    def test_fileReturnsIt(self) -> None:
         """A journal in a file returns it, in the commit and after a restart."""
         path = Path(self.mktemp())
         journal = Journal.open(path)
@@ -86,7 +86,7 @@ class StoredTests(SynchronousTestCase):
         self.addCleanup(journal.close)
         self.assertEqual([b.provenance for b in journal.read(0, MUCH)], given)
 
-    def test_nats(self) -> None:
+    def test_messageHasIt(self) -> None:
         """A message of a journal in NATS has it."""
         for deposit in deposits():
             headers, body = encode(deposit, MessagePosition(0, 0, 0), "a" * 32)
@@ -94,7 +94,7 @@ class StoredTests(SynchronousTestCase):
             assert batch is not None
             self.assertEqual(batch.provenance, deposit.provenance)
 
-    def test_pickle(self) -> None:
+    def test_outputsProcessReceivesIt(self) -> None:
         """The process of an output receives it, whatever the size and the protocol."""
         for who in provenances():
             for octets in (b"a\n", b"a\n" * BESIDE_OCTETS_MIN):

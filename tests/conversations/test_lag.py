@@ -157,7 +157,7 @@ class LagTests(SynchronousTestCase):
                 age = ageAt(state, position)
                 self.assertTrue(age == 0 or min(known) <= age <= max(known))
 
-    def test_growth(self) -> None:
+    def test_onlySteadyGrowthGoesOn(self) -> None:
         """A steady growth goes on between reports, a burst does not."""
         growth = Growth()
 
@@ -419,7 +419,7 @@ class HoldingTests(SynchronousTestCase):
         self.clock.advance(5)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_window(self) -> None:
+    def test_limitedWorkerHasSecondsUnderWay(self) -> None:
         """A limited worker may have a few seconds' octets under way."""
         self.assertEqual([windowFor(0), windowFor(16384)], [0, 24576])
         self.assertEqual(windowFor(1_000_000), 1_500_000)

@@ -281,7 +281,7 @@ class SyncTests(StateTestCase):
         with mock.patch("os.fdatasync", side_effect=error):
             self.store.bringToDisk(0, "/a.log")
 
-    def test_failed(self) -> None:
+    def test_failedSyncIsFinal(self) -> None:
         """
         A failed sync is final. EROFS is one: the kernel reports it when a file system became
         read-only after an error, and octets that we may have read are not on disk.

@@ -268,7 +268,7 @@ class BrowserTests(BrowserTestCase):
         self.assertEqual(self.browser.complaints, [])
 
     @inlineCallbacks
-    def test_keyboard(self) -> Steps:
+    def test_everyControlByTab(self) -> Steps:
         """
         Every control can be reached with Tab, shows that it has the focus, and the first
         one skips the head of the page.
@@ -339,7 +339,7 @@ class AccessibilityTests(BrowserTestCase):
     """axe-core finds nothing to complain about."""
 
     @inlineCallbacks
-    def test_axe(self) -> Steps:
+    def test_pagesPassAxe(self) -> Steps:
         """Every page, in both themes and two widths, passes axe's rules."""
         program = Path(requireModule("axe-core")) / "axe.min.js"
         source = program.read_text("utf-8")

@@ -70,7 +70,7 @@ def contrast(one: str, other: str) -> float:
 class StyleTests(SynchronousTestCase):
     """The style sheet."""
 
-    def test_contrast(self) -> None:
+    def test_contrastInBothThemes(self) -> None:
         """Text and controls can be seen in both themes."""
         self.assertAlmostEqual(contrast("#000000", "#ffffff"), 21)
         every = colours()
@@ -106,7 +106,7 @@ class StructureTests(PagesTestCase):
             found.append((path, self.page(path, code)))
         return found
 
-    def test_headings(self) -> None:
+    def test_oneHeadingPerPage(self) -> None:
         """Each page has one h1, its title names host and uptime, and it has an icon."""
         for path, page in self.pages():
             self.assertEqual(len(page.having("h1")), 1, path)
@@ -135,7 +135,7 @@ class StructureTests(PagesTestCase):
         shapes = {re.findall(b'd="(M[^"]+)"', svg)[0] for svg in ICONS.values()}
         self.assertEqual(len(shapes), 3)
 
-    def test_tables(self) -> None:
+    def test_tablesHaveHeadings(self) -> None:
         """Each table has a caption, and headings for its columns and rows."""
         for path, page in self.pages():
             tables = page.having("table")
@@ -143,7 +143,7 @@ class StructureTests(PagesTestCase):
             scopes = {th.get("scope") for th in page.having("th")}
             self.assertLessEqual(scopes, {"col", "row"}, path)
 
-    def test_controls(self) -> None:
+    def test_fieldsHaveLabels(self) -> None:
         """Each field is in a label, and each id is used once."""
         for path, page in self.pages():
             fields = [a for a in page.having("input") if a.get("type") != "hidden"]
@@ -158,7 +158,7 @@ class StructureTests(PagesTestCase):
             for meter in page.having("meter"):
                 self.assertTrue(meter["aria-label"], path)
 
-    def test_jumps(self) -> None:
+    def test_jumpsLeadToElements(self) -> None:
         """Each link to a part of a page leads to an element of that page."""
         for path, page in self.pages():
             ids = {a["id"] for _, a in page.elements if "id" in a}
@@ -361,7 +361,7 @@ class ProblemTests(PagesTestCase):
 class ChartTests(PagesTestCase):
     """The charts of the fleet and of each worker."""
 
-    def test_axes(self) -> None:
+    def test_axesHaveTimesAndRates(self) -> None:
         """The charts have times in UTC and rates on their axes, and a summary."""
         twelve(self.watched)
         for path in ("/", f"/worker/{GAPPED}"):

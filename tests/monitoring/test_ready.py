@@ -57,7 +57,7 @@ class ReadyTests(SynchronousTestCase):
         protocol.connectionLost(Failure(Exception("closed")))
         return int(head.split()[1]), body
 
-    def test_ready(self) -> None:
+    def test_readyIfAllPartsAnswer(self) -> None:
         """A process whose parts all answer is ready; HEAD has no body."""
         self.assertEqual(self.answer(), (200, b"ok\n"))
         self.assertEqual(self.answer("HEAD"), (200, b""))
@@ -67,7 +67,7 @@ class ReadyTests(SynchronousTestCase):
         self.parts = {}
         self.assertEqual(self.answer(seconds=PATIENCE_S), (200, b"ok\n"))
 
-    def test_obstacle(self) -> None:
+    def test_obstacleIsTheReason(self) -> None:
         """An obstacle is given as the reason, and no part is asked."""
         self.obstacles = ["cannot write json: disk full"]
         self.assertEqual(self.answer(), (503, b"cannot write json: disk full\n"))

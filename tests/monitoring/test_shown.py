@@ -111,7 +111,7 @@ class HistoryTests(SynchronousTestCase):
 class ShownTests(SynchronousTestCase):
     """Values formatted for people."""
 
-    def test_excerpt(self) -> None:
+    def test_beginningOfLine(self) -> None:
         """The beginning of a line is shown as text; octets that are not UTF-8 are spelled out."""
         for line, expected in (
             (b"\xff\xc3\xbc\xe2\x82\n", "\\xff\u00fc\\xe2\\x82"),

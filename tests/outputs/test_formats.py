@@ -88,7 +88,7 @@ class ThirdFormatTests(SynchronousTestCase):
             made = makeOutputs(options, lock, [])
             self.assertEqual([type(o) for o in made], [FileOutput, RemoteOutput])
 
-    def test_alone(self) -> None:
+    def test_onlyOutput(self) -> None:
         """It can be the only output, of either process."""
         words = ["--log-path=", "--json-path=", f"--csv-path={self.at('x.csv')}"]
         for options in (self.listener(*words), self.outputs(*words)):
@@ -124,7 +124,7 @@ class ThirdFormatTests(SynchronousTestCase):
                 error = self.assertRaises(usage.UsageError, parse, *words)
                 self.assertIn(said, str(error))
 
-    def test_configuration(self) -> None:
+    def test_inConfigurationAndHelp(self) -> None:
         """A configuration file can have it; C{config show} and the help list it."""
         words = [f"--csv-path={self.at('{worker}.csv')}", f"--csv-path={self.at('x')}"]
         for parse in (self.listener, self.outputs):
@@ -136,7 +136,7 @@ class ThirdFormatTests(SynchronousTestCase):
             self.assertEqual(again.groupOf("csv-path"), "outputs")
             self.assertIn("--csv-path=", str(again))
 
-    def test_appended(self) -> None:
+    def test_appendedAfterCursor(self) -> None:
         """An output writes it, and goes on after its cursor."""
         options = self.listener(
             "--log-path=", "--json-path=", f"--csv-path={self.at('x')}"

@@ -161,7 +161,7 @@ class ListTests(ManyTestCase):
         self.good(self.master, "enroll", "decky-01", *elsewhere)
         self.assertIn("move it away", self.refused(self.master, *words))
 
-    def test_revoked(self) -> None:
+    def test_revokedNameIsLeftOut(self) -> None:
         """
         A revoked name is left out, whether its bundle is there or not, with C{--renew} and
         C{--tar}, until it is enrolled by its name.

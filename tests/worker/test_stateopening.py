@@ -89,7 +89,7 @@ class OpenStateTests(SynchronousTestCase):
         self.assertIn("Permission denied", said)
         self.assertIn("decnet-syslog offset import", said)
 
-    def test_unusable(self) -> None:
+    def test_unusableDatabaseEndsTheStart(self) -> None:
         """A database that cannot be read, or has no offset, ends the start with one line."""
         real = os.open
 
@@ -110,7 +110,7 @@ class OpenStateTests(SynchronousTestCase):
         self.assertIn("'rubbish'", error)
         self.assertNotIn("\n", error)
 
-    def test_pipe(self) -> None:
+    def test_pipeInItsPlaceIsRefused(self) -> None:
         """A FIFO in its place is refused with one line, without waiting for its other end."""
         os.mkfifo(self.decnet)
         error = str(self.assertRaises(SystemExit, self.open))
