@@ -6,7 +6,7 @@ import resource
 
 __all__ = ["LISTENER_DESCRIPTORS", "raiseOpenFiles"]
 
-# What a listener needs besides its connections: the journal, outputs, their directories, threads.
+# Descriptors of a listener besides its connections: journal, outputs, directories and threads.
 LISTENER_DESCRIPTORS = 48
 
 
