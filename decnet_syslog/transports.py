@@ -1,5 +1,5 @@
 """
-What Twisted's transports offer: its interfaces describe each a part of it.
+Types for Twisted's transports and wrapping factories. Each of Twisted's interfaces describes a part.
 
 A protocol declares the type of its C{transport}, so that mypy checks the calls.
 """

@@ -1,5 +1,5 @@
 """
-The shapes of the status: problems, certificates, outputs, workers, and what else is a part of it.
+The shapes of the status: problems, certificates, outputs, workers and other parts.
 
 docs/reference.rst explains each member. A member with C{None} is not known yet.
 """
