@@ -1,5 +1,7 @@
 """
-Types for Twisted's transports and wrapping factories. Each of Twisted's interfaces describes a part.
+Types for Twisted's transports and wrapping factories.
+
+Each interface of Twisted describes one ability of a transport.
 
 A protocol declares the type of its C{transport}, so that mypy checks the calls.
 """
