@@ -11,7 +11,7 @@ from ._candidates import SeenFile
 from ._checksums import fileChecksum
 from ._contents import ContentKey
 from ._objects import NO_FILE, FileId
-from ._outlines import outline
+from ._outlines import headOf
 from ._rotations import compressionOf
 from ._writers import isOpenForWriting
 
@@ -87,13 +87,13 @@ def claimOf(path: str, descriptor: int) -> tuple[bytes, int, int] | None:
     """
     if compressionOf(path) != ".gz" or isOpenForWriting(descriptor):
         return None
-    found = outline(path)
+    head = headOf(path)
     octets = os.fstat(descriptor).st_size
-    if found is None or octets < 18:
+    if head is None or octets < 18:
         return None
     trailer = os.pread(descriptor, 8, octets - 8)
     crc, size = (int.from_bytes(trailer[at : at + 4], "little") for at in (0, 4))
-    return found.head, size, crc
+    return head, size, crc
 
 
 def archiveByTrailer(

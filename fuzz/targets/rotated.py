@@ -22,7 +22,7 @@ from decnet_syslog.files import RotatedNames
 from decnet_syslog.files._archives import openArchive
 from decnet_syslog.files._names import RotatedIndex
 from decnet_syslog.files._outcomes import Damaged, Unpacked, Unsupported
-from decnet_syslog.files._outlines import outline
+from decnet_syslog.files._outlines import headOf
 
 from ..scratch import directory
 from ..source import Source
@@ -111,7 +111,7 @@ def _archive(path: Path, octets: bytes, decode: Callable[[bytes], bytes]) -> Non
     outcome = openArchive(
         str(path), directory() / "held", isWritten=lambda _: False, now=lambda: later
     )
-    seen = outline(str(path))
+    head = headOf(str(path))
     if not isinstance(outcome, Unpacked):
         assert isinstance(outcome, Damaged | Unsupported), outcome
         assert outcome.reason
@@ -121,7 +121,7 @@ def _archive(path: Path, octets: bytes, decode: Callable[[bytes], bytes]) -> Non
     assert outcome.octets == len(whole)
     wanted = decode(octets)
     assert whole == wanted, (len(whole), len(wanted))
-    assert seen is None or whole.startswith(seen.head)
+    assert head is None or whole.startswith(head)
 
 
 def run(octets: bytes) -> None:
