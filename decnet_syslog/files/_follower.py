@@ -154,12 +154,7 @@ class FileFollower:
 
     def hasOpen(self, object_: tuple[int, int]) -> bool:
         """Whether a file is open here, by device and inode."""
-        return any(
-            one.file is not None
-            and not one.fromArchive
-            and one.content.file[:2] == object_
-            for one in self.opened
-        )
+        return any(one.hasOpen(object_) for one in self.opened)
 
     def endedAt(self, key: ContentKey, path: str) -> None:
         """Note where the file of an ended content is, so that it can be read again."""

@@ -77,6 +77,14 @@ class HeldContent:
         # An acknowledged offset, and its anchor.
         self._known = (0, b"")
 
+    def hasOpen(self, object_: tuple[int, int]) -> bool:
+        """
+        Whether the file that is read is this object. The one on record may be another, where a
+        copy was found: that one is not open, so a new file can have its inode number by now.
+        """
+        file = self.file
+        return file is not None and not self.fromArchive and file.object == object_
+
     def __repr__(self) -> str:
         return (
             f"<OpenContent {self.name} {self.content.stream[:8]}/"

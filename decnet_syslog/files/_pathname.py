@@ -65,9 +65,7 @@ class PathName:
             return
         # A file that was renamed away may be back.
         for one in self._follower.opened:
-            isRead = one.file is not None and not one.fromArchive
-            isHere = here == one.content.file[:2] and one.life is Life.ROTATED
-            if isRead and isHere:
+            if one.hasOpen(here) and one.life is Life.ROTATED:
                 self._nameBack(one)
                 return
         if self._isStillRead(here):

@@ -74,6 +74,8 @@ class ContentFile:
         # Size, times and position at the last look, if a change since then would alter them.
         self._looked: tuple[int, int, int, int] | None = None
         self._tail = b""
+        status = os.fstat(descriptor)
+        self._object = status.st_dev, status.st_ino
         # A thread that sums must not use a descriptor number that was closed and reused.
         self._closing = threading.Lock()
 
@@ -83,6 +85,11 @@ class ContentFile:
             if self.descriptor is not None:
                 os.close(self.descriptor)
                 self.descriptor = None
+
+    @property
+    def object(self) -> tuple[int, int] | None:
+        """Device and inode, as long as the file is open: until then, no other can have them."""
+        return None if self.descriptor is None else self._object
 
     def _fileno(self) -> int:
         if self.descriptor is None:

@@ -258,6 +258,7 @@ class HistoryTests(SynchronousTestCase):
             2567,
             3863,
             6128,
+            7777,
             103884,
             306208,
             307607,

@@ -14,6 +14,7 @@ from zlib import crc32
 from decnet_syslog.files import GapChunk, Vanished, _examine
 from decnet_syslog.files._directories import Siblings
 from decnet_syslog.files._finish import QUIET_S
+from decnet_syslog.files._objects import FileId
 
 from ..peers import requirePeer
 from ..tailing import TailTestCase
@@ -153,6 +154,53 @@ class OtherObjectTests(TailTestCase):
             octets = self.settle()
         self.assertNotIn(b"logrotate", octets)
         self.assertEqual(octets, b"<vanished>")
+
+
+class ReusedNumberTests(TailTestCase):
+    """
+    A content whose own file was deleted, while it is open; a copy of it was found, and deleted,
+    too. The copy is not open, so a new file can get its inode number.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.append(b"first\n")
+        self.ship()
+        copy = self.logs / "app.log.old"
+        shutil.copyfile(self.path, copy)
+        self.path.unlink()
+        self.append(b"")
+        self.ship()
+        (self.found,) = [o for o in self.files.opened if o.home == str(copy)]
+        self.assertEqual(self.found.content.file.inode, copy.stat().st_ino)
+        copy.unlink()
+
+    def reuse(self, name: str) -> None:
+        """Let a new file have the number of the deleted copy."""
+        path = self.logs / name
+        path.unlink(missing_ok=True)
+        path.write_bytes(b"second\n")
+        status = path.stat()
+        # As if the file system had reused it; the number on record is the copy's.
+        version = self.found.content.file.version
+        self.found.content.file = FileId(status.st_dev, status.st_ino, version)
+
+    def test_rotatedFile(self) -> None:
+        """A new rotated file with the number is a file of its own."""
+        self.reuse("app.log-20300101")
+        self.assertEqual(self.settle(), b"first\nsecond\n")
+
+    def test_liveFile(self) -> None:
+        """A new file with the number at the configured path is a file of its own."""
+        self.reuse("app.log")
+        self.assertEqual(self.settle(), b"first\nsecond\n")
+
+    def test_afterRestart(self) -> None:
+        """So it is when the forwarder was stopped meanwhile."""
+        for name in ("app.log-20300101", "app.log"):
+            self.reuse(name)
+        self.restart()
+        self.assertEqual(self.settle().count(b"second\n"), 2)
 
 
 class RotationTests(TailTestCase):
