@@ -17,8 +17,8 @@ from .wire import MESSAGE_OCTETS_MAX
 
 __all__ = ["CHANGEABLE_LIMITS", "DEFAULTS", "LIMIT_PARAMETERS", "RATE_MIN", "Limits"]
 
-# A receive has at most 64 KiB. At a lower rate its debt would last so long that the forwarder
-# considers the listener dead and sends everything again.
+# A receive has at most 256 KiB, and its debt lasts 16 s at this rate. At a much lower one the
+# forwarder would consider the listener dead and send everything again.
 RATE_MIN = 16 * 1024
 
 # Every receiver must accept messages of this length (RFC 5425, section 4.3.1).
@@ -75,7 +75,7 @@ class Limits:
     rate: int = 0
 
     # Octets in memory that are received and not committed: enough for two commits on a fast
-    # disk. A receive of 64 KiB from each of a hundred workers fits five times.
+    # disk. A receive of 64 KiB from each of a hundred workers fits five times; of 256 KiB, once.
     pending: int = 32 * 1024 * 1024
 
     # Pending octets of a worker, on all its connections. Four workers would have to flood to

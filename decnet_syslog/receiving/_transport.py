@@ -6,13 +6,16 @@ to send something. For a line that travels alone both answers are known to be no
 complete, it was returned, and there is no other (L{decnet_syslog.trust._gathering}). Everything
 else, handshakes and closing included, is left to Twisted.
 
-A peer that fills a receive gets larger ones, so that a flood costs fewer turns.
+A peer that fills a receive gets larger ones, so that a flood costs fewer turns. A peer that
+has to wait gets none: each of the many that wait may hold one receive beyond the limits.
 """
 
 from __future__ import annotations
 
 from typing import cast
 
+from twisted.internet.interfaces import IPushProducer
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 
 from ..boundaries import Foreign
@@ -25,6 +28,13 @@ __all__ = ["ListenerTLSFactory", "ListenerTransport"]
 # that sends faster than we read.
 RECEIVED_OCTETS = 2**16
 FLOOD_OCTETS = 2**18
+
+
+def _socketBelow(transport: object) -> object:
+    """Twisted's transport of the socket: the limit on connections, for one, wraps it."""
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    return transport
 
 
 class ListenerTransport(BufferingTLSTransport):
@@ -43,17 +53,23 @@ class ListenerTransport(BufferingTLSTransport):
         ):
             super().dataReceived(data)  # type: ignore[no-untyped-call]
             return
-        isFlooded = len(data) >= RECEIVED_OCTETS
-        if isFlooded is not self._isFlooded:
-            self._isFlooded = isFlooded
-            octets = FLOOD_OCTETS if isFlooded else RECEIVED_OCTETS
-            # Twisted's sockets have this attribute; behind a proxy's header there is none.
-            cast(Foreign, self.transport).bufferSize = octets
+        self._useLargeReceives(len(data) >= RECEIVED_OCTETS)
         plain = connection.receive(data)
         if plain and not self._aborted:
             self.wrappedProtocol.dataReceived(plain)
         if not connection.isQuiet:
             self._flushReceiveBIO()  # type: ignore[no-untyped-call]
+
+    def pauseProducing(self) -> None:
+        """Read no more for now. The next receive is a small one."""
+        self._useLargeReceives(False)
+        cast(IPushProducer, self.transport).pauseProducing()
+
+    def _useLargeReceives(self, isFlooded: bool) -> None:
+        if isFlooded is not self._isFlooded:
+            self._isFlooded = isFlooded
+            octets = FLOOD_OCTETS if isFlooded else RECEIVED_OCTETS
+            cast(Foreign, _socketBelow(self.transport)).bufferSize = octets
 
 
 class ListenerTLSFactory(TLSMemoryBIOFactory):

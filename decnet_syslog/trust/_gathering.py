@@ -15,6 +15,9 @@ What must be true:
   counted, and so are those that were read; when the counts are equal and no further octet has
   arrived, everything was read. Any other record (handshake, alert, key update) adds one to the
   arrived records, so then OpenSSL is asked.
+* OpenSSL never gives back the memory for octets that it was given and has not read yet. So it gets
+  the octets of a large receive piece by piece: otherwise each connection that was flooded once
+  would hold as much as the largest receive until its end.
 
 Set aside: reading into one buffer of ours (pyOpenSSL copies in any case).
 """
@@ -40,6 +43,12 @@ APPLICATION_DATA = 23
 # apply between one piece and the next.
 GATHERED_OCTETS = 2**18
 
+# The most that OpenSSL is given at once, and as much as a receive has before the end of the
+# handshake: a handshake must have all octets at once, because only C{recv} passes on the rest.
+GIVEN_OCTETS = 2**16
+
+_NOTHING = memoryview(b"")
+
 
 class GatheringConnection(SSL.Connection):
     """
@@ -58,6 +67,8 @@ class GatheringConnection(SSL.Connection):
         # Octets missing from the record under way; an incomplete header.
         self._needed = 0
         self._header = b""
+        # Received octets that OpenSSL has not been given yet.
+        self._kept = _NOTHING
         # Records that arrived whole and were not read, since OpenSSL last had nothing.
         self._records = 0
         self._isDry = False
@@ -123,7 +134,29 @@ class GatheringConnection(SSL.Connection):
             self._needed, self._header = at - size, b""
         else:
             self._needed, self._header = 0, bytes(data[at:])
-        return super().bio_write(buf)
+        if not self._kept and len(buf) <= GIVEN_OCTETS:
+            return super().bio_write(buf)
+        self._kept = memoryview(b"".join((self._kept, buf)) if self._kept else buf)
+        self._give()
+        return len(buf)
+
+    def _give(self) -> bool:
+        """Give OpenSSL the next octets; false if there are none."""
+        if not self._kept:
+            return False
+        super().bio_write(self._kept[:GIVEN_OCTETS])
+        # An empty view would keep all octets in memory.
+        self._kept = self._kept[GIVEN_OCTETS:] or _NOTHING
+        return True
+
+    def _recv(self, bufsiz: int, flags: int | None = None) -> bytes:
+        """As pyOpenSSL's C{recv}, from all received octets."""
+        while True:
+            try:
+                return super().recv(bufsiz, flags)
+            except SSL.WantReadError:
+                if not self._give():
+                    raise
 
     def recv(self, bufsiz: int, flags: int | None = None) -> bytes:
         """
@@ -135,7 +168,7 @@ class GatheringConnection(SSL.Connection):
         """
         if flags is not None or bufsiz < PLAINTEXT_OCTETS_MAX:
             # The record that is read in part still counts as arrived.
-            return super().recv(bufsiz, flags)
+            return self._recv(bufsiz, flags)
         if self._isDry:
             self._isDry = False
             raise SSL.WantReadError()
@@ -146,7 +179,7 @@ class GatheringConnection(SSL.Connection):
         gathered = 0
         try:
             while gathered < GATHERED_OCTETS:
-                pieces.append(super().recv(bufsiz))
+                pieces.append(self._recv(bufsiz))
                 gathered += len(pieces[-1])
                 self._records -= 1
                 if not (self._records or self._needed or self._header):

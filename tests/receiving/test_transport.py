@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
+from twisted.internet.protocol import Factory
 from twisted.internet.testing import StringTransport
 
+from decnet_syslog.limits import DEFAULTS
+from decnet_syslog.receiving._connectionlimits import ConnectionLimit
 from decnet_syslog.receiving._transport import FLOOD_OCTETS, RECEIVED_OCTETS
 from decnet_syslog.trust._contexts import ForwarderContext
 
@@ -44,6 +48,27 @@ class ReceiveSizeTests(TLSTestCase):
         self.assertEqual(self.size(), FLOOD_OCTETS)
         self.send(1)
         self.assertEqual(self.size(), RECEIVED_OCTETS)
+
+    def test_limitOnConnectionsIsBetween(self) -> None:
+        """The socket gets larger receives, however many wrappers are above it."""
+        server: Any = self.pump.server
+        for _ in range(2):
+            wrapper: Any = ConnectionLimit(Factory(), DEFAULTS).protocol(
+                mock.Mock(), server
+            )
+            wrapper.transport, server.transport = server.transport, wrapper
+        self.send(RECEIVED_OCTETS // 1024 + 1)
+        self.assertEqual(self.size(), FLOOD_OCTETS)
+
+    def test_pausedPeerGetsNoLargerReceive(self) -> None:
+        """A peer that has to wait holds no more than one receive of the usual size."""
+        self.send(RECEIVED_OCTETS // 1024 + 1)
+        server: Any = self.pump.server
+        server.pauseProducing()
+        self.assertEqual(self.size(), RECEIVED_OCTETS)
+        server.resumeProducing()
+        self.send(RECEIVED_OCTETS // 1024 + 1)
+        self.assertEqual(self.size(), FLOOD_OCTETS)
 
     def test_largeReceivesLoseNothing(self) -> None:
         """Every octet of large receives is in the journal."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from typing import Any
+from unittest import mock
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.trust._gathering import (
     GATHERED_OCTETS,
+    GIVEN_OCTETS,
     PLAINTEXT_OCTETS_MAX,
     GatheringConnection,
 )
@@ -232,6 +234,52 @@ class GatheringTests(SynchronousTestCase):
                 break
         self.assertEqual(sum(sizes), 1_000_000)
         self.assertLess(max(sizes), GATHERED_OCTETS + PLAINTEXT_OCTETS_MAX)
+
+    def test_floodLeavesNoMemory(self) -> None:
+        """
+        OpenSSL, which never gives back the memory for what waits in it, has little of a large
+        receive at once. Afterwards none of the receive is kept.
+        """
+        given: list[int] = []
+        write = SSL.Connection.bio_write
+
+        def counted(connection: SSL.Connection, octets: Any) -> int:
+            given.append(len(octets))
+            return write(connection, octets)
+
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            client, server = pair(version)
+            client.sendall(b"x" * 250_000)
+            receive = bytearray(sent(client))
+            given.clear()
+            with mock.patch.object(SSL.Connection, "bio_write", counted):
+                server.bio_write(receive)
+                self.assertEqual(len(server.recv(ASKED)), 250_000)
+                self.assertRaises(SSL.WantReadError, server.recv, ASKED)
+            self.assertEqual(sum(given), len(receive))
+            self.assertLessEqual(max(given), GIVEN_OCTETS)
+            # An array that others still use refuses this.
+            receive.clear()
+
+    def test_smallReadsOfFlood(self) -> None:
+        """Reads of less than a record also reach the end of a large receive."""
+        client, server = pair(SSL.TLS1_3_VERSION)
+        client.sendall(b"x" * 250_000)
+        server.bio_write(sent(client))
+        read = 0
+        while read < 250_000:
+            read += len(server.recv(10_000))
+        self.assertRaises(SSL.WantReadError, server.recv, 10_000)
+
+    def test_secondReceiveBeforeEndOfFirst(self) -> None:
+        """A receive that comes before the previous one was read is read after it."""
+        client, server = pair(SSL.TLS1_3_VERSION)
+        for octet in (b"a", b"b", b"c"):
+            client.sendall(octet * 200_000)
+            server.bio_write(sent(client))
+        octets, ended = drained(server)
+        self.assertIs(ended, SSL.WantReadError)
+        self.assertEqual(octets, b"a" * 200_000 + b"b" * 200_000 + b"c" * 200_000)
 
     def test_endComesAfterOctets(self) -> None:
         """
