@@ -21,12 +21,12 @@ QUEUE_COST_MAX = 16 * 1024 * 1024
 # The batches for one call in the output's thread: as JSON they are four times as large.
 APPLY_COST = 2 * 1024 * 1024
 
-# The work that an output may be behind before flooding workers have to wait, in octets: for
-# records a thirtieth of a second, or a fifth without the compiled module. With less, the output
-# is idle until the next lines of a flood are committed. Without a bound, a worker that sends
-# lines of one octet (the records are a hundred times as long) gets the output minutes behind,
+# The work that an output may be behind before flooding workers have to wait, in octets. Everybody's
+# next line waits behind it: about a tenth of a second for records. With less, the output is idle
+# until the next lines of a flood are committed (8 MiB: 8 % slower). Without a bound, a worker that
+# sends lines of one octet (the records are a hundred times as long) gets the output minutes behind,
 # for all workers.
-BEHIND_MAX = 32 * 1024 * 1024
+BEHIND_MAX = 16 * 1024 * 1024
 
 # Each worker may always have this much of that work waiting, so a worker that sends little
 # never waits.

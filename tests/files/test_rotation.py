@@ -196,7 +196,7 @@ class ReusedNumberTests(TailTestCase):
         self.assertEqual(self.settle(), b"first\nsecond\n")
 
     def test_afterRestart(self) -> None:
-        """So it is when the forwarder was stopped meanwhile."""
+        """Files with reused numbers are files of their own after a restart, too."""
         for name in ("app.log-20300101", "app.log"):
             self.reuse(name)
         self.restart()
