@@ -8,6 +8,7 @@ from ._contents import AcknowledgedPosition, ContentKey, Life
 from ._decnetoffset import hasOurState, isThere, readDecnetOffset, writeDecnetOffset
 from ._errors import BadOctets, CannotDecode
 from ._followed import FILES_MAX, FollowedFiles
+from ._follower import GENERATION_MAX
 from ._journals import PLAIN
 from ._names import RotatedNames, linksOf
 from ._objects import openRegular as openLog
@@ -20,6 +21,7 @@ from ._writers import isOpenForWriting
 __all__ = [
     "COMPRESSED",
     "FILES_MAX",
+    "GENERATION_MAX",
     "PLAIN",
     "AcknowledgedPosition",
     "Authority",

@@ -30,7 +30,7 @@ from ._search import Search
 from ._start import Start
 from ._surroundings import Surroundings
 
-__all__ = ["FileFollower"]
+__all__ = ["GENERATION_MAX", "FileFollower"]
 
 # After this generation a new stream begins, so that each generation fits a journal's integers.
 GENERATION_MAX = 2**31

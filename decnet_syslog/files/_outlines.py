@@ -10,12 +10,10 @@ import os
 
 from ._archives import PACKED_OCTETS, openRegular
 from ._codecs import codecOf, decoderFor
+from ._contents import HEAD_OCTETS
 from ._errors import BadOctets
 
-__all__ = ["HEAD_OCTETS", "headOf"]
-
-# Octets of the content that identify a file at first sight.
-HEAD_OCTETS = 4096
+__all__ = ["headOf"]
 
 # Maximum number of compressed octets to read for the head.
 HEAD_PACKED_OCTETS_MAX = 1024 * 1024

@@ -15,15 +15,13 @@ from dataclasses import replace
 
 from ..journal import DEPOSIT_COST, LINE_COST, Deposit, GroupCommit
 from ..limits import Limits
-from ..wire import AT, Lines
+from ..wire import AT, EMPTY_LINES_MAX, Lines
 from ._assembler import Origin, asLines
 from ._openstreams import OpenStream, OpenStreams
 from ._session import IConnection, ReceiverSession, Violation
 
 __all__ = ["PositionedSession"]
 
-# Empty lines in one EMPTY: they take memory without any octets on the wire.
-EMPTY_LINES_MAX = 1024
 
 # The cost of a gap while it waits for the disk: rows in two tables, for ten octets.
 GAP_COST = 4 * DEPOSIT_COST

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from .. import hotpath
 from ..files import Chunk, FinalLine, GapChunk
-from ..wire import EMPTY, LAST, SKIP, encodeControl, encodeFrames
+from ..wire import (
+    EMPTY,
+    EMPTY_LINES_MAX,
+    LAST,
+    SKIP,
+    encodeControl,
+    encodeFrames,
+)
 
 __all__ = ["encodeChunk", "encodeLast", "encodeLines", "encodePlain"]
-
-# The most that a listener accepts in one EMPTY.
-EMPTY_LINES_MAX = 1024
 
 _LAST = encodeControl(LAST())
 

@@ -16,16 +16,13 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import TypeVar
 
-from ..files import Changed, OpenContent, Vanished
+from ..files import GENERATION_MAX, Changed, OpenContent, Vanished
 from ..wire import KNOWN
 
-__all__ = ["GENERATION_MAX", "Slices", "checksumInSlices", "identify"]
+__all__ = ["Slices", "checksumInSlices", "identify"]
 
 # Octets in a slice: they take a few hundredths of a second.
 SLICE_OCTETS = 32 * 1024 * 1024
-
-# The maximum number of contents that a path has in one stream.
-GENERATION_MAX = 2**31
 
 _Found = TypeVar("_Found")
 Slices = Generator[None, None, _Found]

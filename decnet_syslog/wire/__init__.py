@@ -8,7 +8,14 @@ if TYPE_CHECKING:
     from ._control import ControlError, encodeControl, parseControl
     from ._delivering import ACK, AT, EMPTY, LAST, SKIP
     from ._diagnosis import diagnose, diagnoseHandshake
-    from ._fields import AGES_MAX, NAMES_OCTETS_MAX, NUMBER_MAX, ControlLine, octetsOf
+    from ._fields import (
+        AGES_MAX,
+        EMPTY_LINES_MAX,
+        NAMES_OCTETS_MAX,
+        NUMBER_MAX,
+        ControlLine,
+        octetsOf,
+    )
     from ._framing import (
         MESSAGE_OCTETS_MAX,
         FramingError,
@@ -41,6 +48,7 @@ __all__ = [
     "BYE",
     "CLOSE",
     "EMPTY",
+    "EMPTY_LINES_MAX",
     "HELLO",
     "HELLO2",
     "HISTORY",
@@ -98,7 +106,7 @@ if not TYPE_CHECKING:
         _control="ControlError encodeControl parseControl",
         _delivering="ACK AT EMPTY LAST SKIP",
         _diagnosis="diagnose diagnoseHandshake",
-        _fields="AGES_MAX ControlLine NAMES_OCTETS_MAX NUMBER_MAX octetsOf",
+        _fields="AGES_MAX ControlLine EMPTY_LINES_MAX NAMES_OCTETS_MAX NUMBER_MAX octetsOf",
         _framing="FramingError Lines MESSAGE_OCTETS_MAX Oversize encodeFrames",
         _gap="GapRecord renderGapMessage renderGapRecord",
         _hello="BYE HELLO HELLO2 HISTORY MARK SEEN",

@@ -16,6 +16,7 @@ from ..values import value
 
 __all__ = [
     "AGES_MAX",
+    "EMPTY_LINES_MAX",
     "NAMES_OCTETS_MAX",
     "NUMBER_MAX",
     "Ages",
@@ -39,6 +40,9 @@ NAMES_OCTETS_MAX = 1024 * 1024
 
 # Points of a file's ages: enough to follow 10 % steps over a factor of four.
 AGES_MAX = 16
+
+# Empty lines in one EMPTY: they take memory without any octets on the wire.
+EMPTY_LINES_MAX = 1024
 
 T = TypeVar("T")
 

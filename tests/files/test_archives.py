@@ -25,6 +25,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.files import isOpenForWriting
 from decnet_syslog.files._archives import RESERVE_OCTETS, openArchive, unpacking
+from decnet_syslog.files._contents import HEAD_OCTETS
 from decnet_syslog.files._outcomes import (
     Damaged,
     NoSpace,
@@ -34,7 +35,7 @@ from decnet_syslog.files._outcomes import (
     Unpacked,
     Unsupported,
 )
-from decnet_syslog.files._outlines import HEAD_OCTETS, headOf
+from decnet_syslog.files._outlines import headOf
 
 
 def zstd(octets: bytes, **parameters: Any) -> bytes:

@@ -20,13 +20,13 @@ from decnet_syslog.limits import Limits
 from decnet_syslog.receiving._assembler import Origin
 from decnet_syslog.receiving._openstreams import NAME_OCTETS_MAX
 from decnet_syslog.receiving._plain import PlainSession
-from decnet_syslog.receiving._positioned import EMPTY_LINES_MAX
 from decnet_syslog.receiving._session import Violation
 from decnet_syslog.wire import (
     ACK,
     AT,
     BYE,
     EMPTY,
+    EMPTY_LINES_MAX,
     LAST,
     LIST,
     NUMBER_MAX,
