@@ -65,7 +65,9 @@ def _strangers(attack: Attack) -> str:
     for _ in range(1200):
         with suppress(ConnectionError):
             peers.append(attack.tcp())
-    refused = attack.until(lambda: bool(attack.field.said("handshakes of its address")))
+    refused = attack.until(
+        lambda: bool(attack.field.said("handshakes from its address"))
+    )
     for peer in peers:
         peer.reset()
     return "the rest refused" if refused else "all held"
