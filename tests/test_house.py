@@ -334,8 +334,8 @@ class SizeTests(SynchronousTestCase):
                 self.assertIn(REASON, " ".join(reason.split()), where)
 
 
-# At most so many lines name a value without a type: each at the edge of another program or
-# library. Count down when a line goes.
+# The limit on lines that name a value without a type: each is at the edge of another program or
+# library. Lower it when a line goes.
 UNTYPED_MAX = 85
 
 

@@ -1,5 +1,5 @@
 """
-The journal that receives the files: what it has, and what it is offered.
+The journal that receives the files: its positions, and the contents that it lacks.
 
 What must be true: a position belongs to one journal. L{ConnectedJournal.connect} selects the
 positions of the connected journal; the positions in other journals are stored next to them

@@ -202,11 +202,16 @@ class Content:
 
         The file had these numbers when its octets were last compared.
         """
-        return self.life in (Life.ENDED, Life.PAST) and (
-            *self.file[:2],
-            self.archived or self.extent,
-            self.modified,
-        ) == (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        return self.life in (Life.ENDED, Life.PAST) and self.isAsRecorded(status)
+
+    def isAsRecorded(self, status: os.stat_result) -> bool:
+        """Whether a file has the inode, size and time of the one on record."""
+        return (*self.file[:2], self.archived or self.extent, self.modified) == (
+            status.st_dev,
+            status.st_ino,
+            status.st_size,
+            status.st_mtime_ns,
+        )
 
     def happened(self, event: Event) -> None:
         """

@@ -16,7 +16,6 @@ from ._surroundings import Surroundings
 
 if TYPE_CHECKING:
     from ._follower import FileFollower
-    from ._held import HeldContent
 
 __all__ = ["Homes"]
 
@@ -69,7 +68,9 @@ class Homes:
         object_ = (status.st_dev, status.st_ino)
         follower = self._follower
         for one in follower.opened:
-            if one.hasOpen(object_) or self._isUnchanged(one, status):
+            # A copy or an archive where it was found is not open: another file may be there now.
+            isThere = one.file is not None and one.content.isAsRecorded(status)
+            if isThere or one.hasOpen(object_):
                 one.home = path
                 return True
         for key, content in follower.records.items():
@@ -83,15 +84,6 @@ class Homes:
         if any(content.file[:2] == object_ for content in self.sought()):
             return False
         return self._around.isOthers(status, follower)
-
-    @staticmethod
-    def _isUnchanged(one: HeldContent, status: os.stat_result) -> bool:
-        """Whether a file is the archive or the copy where an open content was found, unchanged."""
-        content = one.content
-        if one.file is None or content.file[:2] != (status.st_dev, status.st_ino):
-            return False
-        octets = content.archived if one.fromArchive else content.extent
-        return (octets, content.modified) == (status.st_size, status.st_mtime_ns)
 
     def sought(self) -> list[Content]:
         """The contents that have lost their files."""

@@ -61,7 +61,7 @@ class ForwarderTransport(BufferingTLSTransport):
             self._bufferedWrite(bytes[at:])  # type: ignore[no-untyped-call]
 
     def _flushRecords(self, octets: int) -> None:
-        """Send all encrypted octets, those of a write of C{octets} and any before them."""
+        """Send all encrypted octets: those of a write of C{octets}, and any earlier ones."""
         room = octets + (octets // RECORD_OCTETS + 2) * RECORD_COST
         try:
             while True:
